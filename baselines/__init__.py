@@ -1,0 +1,1 @@
+"""What GMSDI is measured against: one file a system."""

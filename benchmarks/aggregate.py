@@ -1,0 +1,228 @@
+"""From scores to a table: reads the store, computes nothing of audio."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from benchmarks.identity import short
+from benchmarks.journal import Record
+from benchmarks.metrics.scores import Metric, WindowScores
+from benchmarks.plan import Plan
+from benchmarks.score import from_json, score_key
+from benchmarks.spec import SystemSpec
+from benchmarks.stats import TrackStatistics, holm, interval, sign_flip
+from benchmarks.store import Store
+from benchmarks.tables.table import (
+    COLUMNS,
+    Group,
+    Measured,
+    MeasuredRow,
+    Reported,
+    ReportedRow,
+    ReportedSection,
+    Table,
+)
+from gmsdi.errors import BadInputError
+
+STATISTICS_SEED = 0
+"""Of bootstrap and sign flips: a table is the same each time it is made."""
+
+
+@dataclass(frozen=True)
+class ColumnGroup:
+    """A group of a table's columns as its yaml names it: a metric of the config and one of its columns."""
+
+    metric: str
+    column: str
+    title: str
+
+
+Scores = dict[str, dict[str, Record]]
+"""The score records of one system: by metric, then by track."""
+
+
+def make_table(
+    config: dict[str, Any], plan: Plan, metrics: dict[str, Metric], store: Store, provenance: Record
+) -> Table:
+    """The table that ``config`` (a node of configs/table) describes, from what the store holds of ``plan``."""
+    groups = [ColumnGroup(**group) for group in config["groups"]]
+    for group in groups:
+        if group.metric not in metrics or group.column not in metrics[group.metric].columns:
+            raise BadInputError(
+                f"table {config['name']}: needs column {group.column!r} of metric {group.metric!r}; add metric=[{group.metric}]"
+            )
+    shown = {group.metric: metrics[group.metric] for group in groups}  # what else is configured says nothing of a row
+    scores = {system.id: _scores(system, plan, shown, store) for system in plan.systems}
+    baseline = next((system for system in plan.systems if system.name == config["baseline"]), None)
+    rows = tuple(_row(system, baseline, groups, plan, metrics, scores, store, provenance) for system in plan.systems)
+    return Table(
+        name=config["name"],
+        title=config["title"],
+        dataset=f"{plan.manifest.title} {plan.manifest.split}",
+        dataset_digest=plan.manifest.digest,
+        songs=len(plan.tracks),
+        protocol=plan.protocol.describe(plan.manifest.rate),
+        groups=tuple(Group(group.title, metrics[group.metric].columns[group.column]) for group in groups),
+        rows=rows,
+        baseline=baseline.label if baseline else "",
+        caption=_caption(plan, baseline),
+        reported=_reported(config["reported"], groups) if config["reported"] else None,
+        provenance=provenance,
+    )
+
+
+def _scores(system: SystemSpec, plan: Plan, metrics: dict[str, Metric], store: Store) -> Scores:
+    found: Scores = {name: {} for name in metrics}
+    for track in plan.tracks:
+        for name, metric in metrics.items():
+            key = score_key(metric, plan.units[system.id, track.name], store)
+            if key in store.scores:
+                found[name][track.name] = store.scores[key]
+    return found
+
+
+def _row(
+    system: SystemSpec,
+    baseline: SystemSpec | None,
+    groups: Sequence[ColumnGroup],
+    plan: Plan,
+    metrics: dict[str, Metric],
+    scores: dict[str, Scores],
+    store: Store,
+    provenance: Record,
+) -> MeasuredRow:
+    own = scores[system.id]
+    against = scores[baseline.id] if baseline and baseline.id != system.id else None
+    cells = tuple(_cells(group, metrics[group.metric], own, against, len(plan.tracks)) for group in groups)
+    scored = {track for records in own.values() for track in records}
+    units = [unit for unit in plan.of_system(system) if unit.excerpt.track in scored]
+    return MeasuredRow(
+        name=system.name,
+        label=system.label,
+        system=system.id,
+        cells=cells,
+        tracks=min(len(records) for records in own.values()),
+        expected=len(plan.tracks),
+        units=tuple(unit.id for unit in units),
+        notes=tuple(_notes(system, own, plan, store, provenance)),
+    )
+
+
+def _cells(
+    group: ColumnGroup, metric: Metric, own: Scores, against: Scores | None, expected: int
+) -> tuple[Measured, ...]:
+    """The cells of one row under one group: the stems and their mean."""
+    tracks = sorted(own[group.metric])
+    if not tracks:
+        nothing = Measured(None, None, None, 0, expected, 0, reason="nothing is scored yet")
+        return (nothing,) * len(COLUMNS)
+    columns = _columns(own, group, tracks)
+    statistics = TrackStatistics.of(columns, metric.pooling)
+    values = statistics.cells()
+    low, high = interval(statistics, STATISTICS_SEED)
+    p = _p_values(group, metric, own, against)
+    windows = sum(np.isfinite(track.values).sum(axis=1) for track in columns)  # [K]
+    windows = np.append(windows, np.sum(windows))
+    return tuple(
+        Measured(
+            value=float(values[c]) if np.isfinite(values[c]) else None,
+            low=float(low[c]) if np.isfinite(low[c]) else None,
+            high=float(high[c]) if np.isfinite(high[c]) else None,
+            tracks=len(tracks),
+            expected=expected,
+            windows=int(windows[c]),
+            p=float(p[c]) if np.isfinite(p[c]) else None,
+            reason="" if np.isfinite(values[c]) else _reason(own, group, tracks),
+        )
+        for c in range(len(COLUMNS))
+    )
+
+
+def _columns(scores: Scores, group: ColumnGroup, tracks: Sequence[str]) -> list[WindowScores]:
+    return [from_json(scores[group.metric][track]["columns"][group.column]) for track in tracks]
+
+
+def _p_values(group: ColumnGroup, metric: Metric, own: Scores, against: Scores | None) -> np.ndarray:
+    """Of the paired test against the baseline on the tracks that both have: Holm over the stems, the mean on its own. ``[K + 1]``."""
+    common = sorted(own[group.metric].keys() & against[group.metric].keys()) if against else []
+    if against is None or not common:
+        return np.full(len(COLUMNS), np.nan)
+    ours, theirs = (TrackStatistics.of(_columns(scores, group, common), metric.pooling) for scores in (own, against))
+    p = sign_flip(ours, theirs, STATISTICS_SEED)
+    return np.append(holm(p[:-1]), p[-1])
+
+
+def _reason(scores: Scores, group: ColumnGroup, tracks: Sequence[str]) -> str:
+    reasons = {
+        reason for track in tracks for reason in scores[group.metric][track]["columns"][group.column]["undefined"]
+    }
+    return "; ".join(sorted(reasons)) or "no window counts"
+
+
+def _notes(system: SystemSpec, own: Scores, plan: Plan, store: Store, provenance: Record) -> list[str]:
+    """What a reader must know of a row: units that failed, and code that is not the code at hand."""
+    notes = []
+    units = list(plan.of_system(system))
+    failures = [store.failures[unit.id] for unit in units if unit.id in store.failures and unit.id not in store.outputs]
+    if failures:
+        notes.append(f"{len(failures)} of {len(units)} excerpts failed: {failures[0]['message']}")
+    runs = {store.outputs[unit.id].run for unit in units if unit.id in store.outputs}
+    other = {store.run(run)["code"]["systems"] for run in runs} - {provenance["code"]["systems"]}
+    if other:
+        notes.append(
+            f"made by other code ({', '.join(sorted(map(short, other)))}) than this ({short(provenance['code']['systems'])})"
+        )
+    scored = {record["run"] for records in own.values() for record in records.values()}
+    other = {store.run(run)["code"]["metrics"] for run in scored} - {provenance["code"]["metrics"]}
+    if other:
+        notes.append(
+            f"scored by other code ({', '.join(sorted(map(short, other)))}) than this ({short(provenance['code']['metrics'])})"
+        )
+    return notes
+
+
+def _caption(plan: Plan, baseline: SystemSpec | None) -> tuple[str, ...]:
+    chunks = sum(len(units) for (system, _), units in plan.units.items() if system == plan.systems[0].id)
+    sentences = [
+        f"Measured on {plan.manifest.title} {plan.manifest.split}: {len(plan.tracks)} songs, {chunks} chunks; "
+        f"{plan.protocol.describe(plan.manifest.rate)}.",
+        "Intervals: 95 % bootstrap over songs.",
+    ]
+    if baseline:
+        sentences.append("Tests: paired sign flips over songs, Holm-corrected over the stems.")
+    short_songs = len(plan.manifest.tracks) - len(plan.tracks)
+    if short_songs:
+        sentences.append(f"{short_songs} songs are shorter than one chunk and left out, as the protocol says.")
+    return tuple(sentences)
+
+
+REPORTED = Path(__file__).resolve().parent.parent / "results" / "reported"
+
+
+def _reported(name: str, groups: Sequence[ColumnGroup]) -> ReportedSection:
+    """The literature's rows from results/reported, placed under the group that they were measured by."""
+    content = yaml.safe_load((REPORTED / f"{name}.yaml").read_text())
+    measured = [(group.metric, group.column) for group in groups]
+    if (content["metric"], content["column"]) not in measured:
+        raise BadInputError(
+            f"reported figures {name!r} are of {content['column']} {content['metric']}: no such group in the table"
+        )
+    place = measured.index((content["metric"], content["column"]))
+    return ReportedSection(
+        title=f"Reported on {content['dataset']} {content['split']}, not measured here",
+        rows=tuple(
+            ReportedRow(
+                label=row["label"],
+                group=place,
+                cells=tuple(
+                    Reported(row[column], row["citation"], row["known"]) if column in row else None
+                    for column in COLUMNS
+                ),
+            )
+            for row in content["rows"]
+        ),
+    )

@@ -1,0 +1,124 @@
+"""What a dataset split holds, by content: tracks, the sha256 of each stem's samples, and when each stem plays.
+
+A manifest is a jsonl file: a header line, then one line a track. It is what makes a dataset comparable: two labs measured the same
+songs if and only if their digests agree.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.identity import canonical, digest
+from gmsdi import STEMS, audio
+from gmsdi.errors import BadInputError
+
+SILENT_DB = -120
+"""dBFS that stands for digital silence in a level curve."""
+
+
+@dataclass(frozen=True)
+class Stem:
+    """One stem of a track.
+
+    ``sha256`` is that of its float32 samples ``[1, samples]``; ``levels`` the RMS of each second in whole dBFS; ``tags`` what
+    plays in it (for prompts), as far as the source of the data tells.
+    """
+
+    sha256: str
+    levels: tuple[int, ...]
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Track:
+    """A song: its length in samples and its stems. A stem that is not there is silence and is absent from ``stems``."""
+
+    name: str
+    frames: int
+    stems: dict[str, Stem]
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The sha256 of each stem's samples, in the order of ``STEMS``; an absent stem is ``"silence"``."""
+        return tuple(self.stems[stem].sha256 if stem in self.stems else "silence" for stem in STEMS)
+
+
+@dataclass(frozen=True)
+class DatasetManifest:
+    """The tracks of one split, in name order."""
+
+    title: str
+    split: str
+    rate: int
+    tracks: tuple[Track, ...]
+
+    @property
+    def digest(self) -> str:
+        """sha256 over what is measured: rate, names, lengths and samples; independent of folders and of tags."""
+        return digest([self.rate, [[track.name, track.frames, *track.identity] for track in self.tracks]])
+
+    def write(self, path: Path) -> None:
+        """Write as jsonl, atomically."""
+        header = {"title": self.title, "split": self.split, "rate": self.rate, "digest": self.digest}
+        with audio.atomic(path) as temporary, temporary.open("w") as file:
+            file.writelines(canonical(line) + "\n" for line in [header, *(asdict(track) for track in self.tracks)])
+
+    @staticmethod
+    def read(path: Path) -> "DatasetManifest":
+        """Read a manifest; ``BadInputError`` when it is damaged."""
+        try:
+            header, *lines = [json.loads(line) for line in path.read_text().rstrip("\n").split("\n")]
+            manifest = DatasetManifest(
+                title=header["title"],
+                split=header["split"],
+                rate=header["rate"],
+                tracks=tuple(track_from_json(line) for line in lines),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise BadInputError(f"{path}: not a dataset manifest; remove it and prepare the dataset again") from None
+        if manifest.digest != header["digest"]:
+            raise BadInputError(f"{path}: its digest does not match its lines; remove it and prepare the dataset again")
+        return manifest
+
+
+def track_from_json(line: dict) -> Track:
+    """A track from its line of the manifest."""
+    stems = {
+        name: Stem(sha256=stem["sha256"], levels=tuple(stem["levels"]), tags=tuple(stem["tags"]))
+        for name, stem in line["stems"].items()
+    }
+    return Track(name=line["name"], frames=line["frames"], stems=stems)
+
+
+def describe_stem(samples: audio.Samples, rate: int, tags: tuple[str, ...] = ()) -> Stem:
+    """The manifest's entry for one stem ``[1, samples]``."""
+    seconds = [samples[0, start : start + rate] for start in range(0, samples.shape[1], rate)]
+    mean_squares = np.array([np.mean(np.square(second, dtype=np.float64)) for second in seconds])
+    levels = 10 * np.log10(np.maximum(mean_squares, 10 ** (SILENT_DB / 10)))
+    return Stem(sha256=audio.sha256(samples), levels=tuple(int(level) for level in levels.round()), tags=tags)
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A stretch of a track, in samples, identified by content: where it starts, how long it is, and the stems' samples."""
+
+    track: str
+    start: int
+    length: int
+    stems: tuple[str, ...]
+
+    @cached_property
+    def id(self) -> str:
+        """sha256 of the content; the track's *name* is not part of it."""
+        return digest([self.start, self.length, *self.stems])
+
+
+def excerpts(track: Track, length: int) -> Iterator[Excerpt]:
+    """Cut a track into whole, adjacent chunks of ``length`` samples and drop the remainder (MSDM's rule)."""
+    stems = track.identity
+    for start in range(0, track.frames - length + 1, length):
+        yield Excerpt(track=track.name, start=start, length=length, stems=stems)

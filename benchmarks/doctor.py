@@ -1,0 +1,111 @@
+"""What works on this machine, what is missing, and where it goes."""
+
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table as Grid
+
+from benchmarks.provenance import provenance
+from benchmarks.store import Store
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at; ``remedy`` is empty when it is fine. What is not ``needed`` is an extra."""
+
+    what: str
+    state: str
+    remedy: str = ""
+    needed: bool = True
+
+
+def examine(config: DictConfig) -> int:
+    """Print all findings; 4 if something that is needed is missing."""
+    findings = [check(config) for check in CHECKS]
+    grid = Grid(title="gmsdi doctor", title_justify="left")
+    for heading in ("", "what", "state", "what to do"):
+        grid.add_column(heading)
+    for finding in findings:
+        mark = "[green]ok[/]" if not finding.remedy else "[red]missing[/]" if finding.needed else "[yellow]extra[/]"
+        grid.add_row(mark, finding.what, finding.state, finding.remedy)
+    Console().print(grid)
+    return 4 if any(finding.remedy and finding.needed for finding in findings) else 0
+
+
+def _python(config: DictConfig) -> Finding:
+    import torch
+
+    return Finding(
+        "python, torch", f"{platform.python_version()}, {torch.__version__}, {torch.get_num_threads()} threads"
+    )
+
+
+def _gpu(config: DictConfig) -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        return Finding("GPU", torch.cuda.get_device_name())
+    return Finding("GPU", "none: everything runs on the CPU")
+
+
+def _code(config: DictConfig) -> Finding:
+    facts = provenance("cpu")
+    if facts["commit"] == "unknown":
+        return Finding(
+            "code", "not a git checkout", "clone the repository, so that tables can name the commit", needed=False
+        )
+    return Finding("code", facts["commit"][:10] + (" with uncommitted changes" if facts["dirty"] else ""))
+
+
+def _ffmpeg(config: DictConfig) -> Finding:
+    if shutil.which("ffmpeg") and shutil.which("ffprobe"):
+        return Finding("ffmpeg (museval)", "there")
+    return Finding("ffmpeg (museval)", "not on PATH", "for metric=[bsseval]: sudo apt-get install ffmpeg", needed=False)
+
+
+def _soundfont(config: DictConfig) -> Finding:
+    from benchmarks.data.minislakh.render import SOUNDFONT
+
+    remedy = "" if SOUNDFONT.is_file() else "install pretty_midi again: its wheel carries it"
+    return Finding("SoundFont (MiniSlakh)", str(SOUNDFONT), remedy)
+
+
+def _dataset(config: DictConfig) -> Finding:
+    what = f"{config.dataset.title} {config.split}"
+    prepared = sorted(Path(config.cache).rglob(f"{config.split}.jsonl"))
+    if config.data and not Path(config.data).is_dir():
+        return Finding(what, f"{config.data} is no folder", "give data=FOLDER")
+    return Finding(what, f"{len(prepared)} prepared split(s) in {config.cache}; prepared on first use")
+
+
+def _store(config: DictConfig) -> Finding:
+    store = Store(config.store).refresh()
+    return Finding(f"store {config.store}", f"{len(store.outputs):,} outputs, {len(store.scores):,} scores")
+
+
+def _disk(config: DictConfig) -> Finding:
+    place = Path(config.store).absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free / GIB
+    remedy = "" if free > 2 else "free some: MiniSlakh takes 0.5 GiB, its training split 2 GiB"
+    return Finding(f"disk of {config.store}", f"{free:,.0f} GiB free", remedy)
+
+
+CHECKS: tuple[Callable[[DictConfig], Finding], ...] = (
+    _python,
+    _gpu,
+    _code,
+    _ffmpeg,
+    _soundfont,
+    _dataset,
+    _store,
+    _disk,
+)

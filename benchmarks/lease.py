@@ -1,0 +1,138 @@
+"""Exclusive leases on a shared file system, by files that only one process can create (no flock: safe on NFS).
+
+A lease on ``key`` is the file ``key.GENERATION``. Whoever finds the highest generation stale takes over by creating the next one, which
+again only one process can; so a lease changes hands at most once per death, and never to two. A stale lease is one whose process is
+known to be dead (on this machine) or whose heartbeat stopped.
+"""
+
+import json
+import os
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+T = TypeVar("T")
+
+HEARTBEAT = 15.0
+"""Seconds between two signs of life."""
+
+STALE = 120.0
+"""Seconds without a sign of life after which another process takes over."""
+
+PATIENCE = 0.5
+"""Seconds between two looks at what other processes hold."""
+
+
+class Leases:
+    """The leases that this process holds below ``folder``. A context manager: beats while open, releases all on the way out."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._held: dict[str, Path] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._owner = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())})
+
+    def __enter__(self) -> "Leases":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        threading.Thread(target=self._beat, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self.release(list(self._held))
+
+    def acquire(self, key: str) -> bool:
+        """Take the lease if it is free or stale; False while another process holds it."""
+        generations = self._generations(key)
+        if generations and not _is_stale(generations[-1]):
+            return False
+        path = self.folder / f"{key}.{_generation(generations[-1]) + 1 if generations else 0}"
+        try:
+            with path.open("x") as file:
+                file.write(self._owner)
+        except FileExistsError:
+            return False
+        except OSError:  # a full disk: a lease without an owner would stay for others to wait for
+            path.unlink(missing_ok=True)
+            raise
+        with self._lock:
+            self._held[key] = path
+        return True
+
+    def release(self, keys: Iterable[str]) -> None:
+        """Give leases back; the record of what was done under them must be on disk already."""
+        for key in keys:
+            with self._lock:
+                held = self._held.pop(key)
+            for path in self._generations(key):
+                if _generation(path) <= _generation(held):
+                    path.unlink(missing_ok=True)
+
+    def share(
+        self, items: Iterable[T], key: Callable[[T], str], pending: Callable[[list[T]], list[T]], size: int
+    ) -> Iterator[list[T]]:
+        """Batches of items that no other process has, until every item is done by someone.
+
+        ``pending`` looks at the store afresh and says which of some items are still to do. A batch is released when the next one is
+        asked for; items that others hold are looked at again, and taken over when their holder dies.
+        """
+        waiting = deque(items)
+        while waiting:
+            batch: list[T] = []
+            held: list[T] = []
+            while waiting and len(batch) < size:
+                item = waiting.popleft()
+                (batch if self.acquire(key(item)) else held).append(item)
+            todo = pending(batch)  # less what another process finished between our plan and our lease
+            if todo:
+                yield todo
+            self.release(key(item) for item in batch)
+            waiting.extend(pending(held))
+            if held and not todo:
+                time.sleep(PATIENCE)
+
+    def _generations(self, key: str) -> list[Path]:
+        return sorted(self.folder.glob(f"{key}.*"), key=_generation)
+
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT):
+            with self._lock:
+                held = list(self._held.values())
+            for path in held:
+                with suppress(OSError):  # released since; or the disk is out of order, which the work will tell
+                    os.utime(path)
+
+
+def _generation(path: Path) -> int:
+    return int(path.suffix[1:])
+
+
+def _is_stale(path: Path) -> bool:
+    try:
+        silent = time.time() - path.stat().st_mtime
+        owner = json.loads(path.read_text())
+    except FileNotFoundError:
+        return False  # released just now: the next look will tell
+    except ValueError:
+        return silent > STALE  # created, its owner not yet written
+    if owner["host"] == socket.gethostname() and _started(owner["pid"]) != owner["started"]:
+        return True
+    return silent > STALE
+
+
+def _started(pid: int) -> str:
+    """When a living process of this machine started, in the kernel's ticks: tells a reused pid. "" if dead, or without /proc."""
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return ""
+    return "" if state in "ZX" else fields[18]

@@ -1,0 +1,1 @@
+"""Metrics: each names in its signature everything that its numbers depend on."""

@@ -1,0 +1,81 @@
+"""``make bench``: every measurement, printed as it is made; the figure of planning goes to results/bench-planning.png."""
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from hydra.utils import instantiate
+
+from benchmarks import config
+from benchmarks.perf import planning, scoring
+
+SIZES = (1_000, 10_000, 100_000, 200_000, 1_000_000)
+
+
+def main() -> None:
+    """Scoring, the cached table, planning."""
+    print(f"{platform.platform()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}")
+    _scoring()
+    _cached_table()
+    _planning()
+
+
+def _scoring() -> None:
+    dataset = instantiate(config.load([]).dataset).split("test")
+    for workers in (1, os.cpu_count() or 1):
+        with tempfile.TemporaryDirectory() as folder:
+            found = scoring.compare(dataset, Path(folder), workers)
+        print(
+            f"scoring {found.songs} songs, {workers} thread(s): {found.vectorised:.3f} s, "
+            f"literal loop {found.literal:.3f} s: {found.literal / found.vectorised:.1f} x; without reading the wavs "
+            f"{found.vectorised_computing:.3f} s and {found.literal_computing:.3f} s: "
+            f"{found.literal_computing / found.vectorised_computing:.1f} x; largest difference {found.worst:.1e} dB"
+        )
+
+
+def _cached_table() -> None:
+    gmsdi = [sys.executable, "-m", "benchmarks.cli"]
+    subprocess.run([*gmsdi, "run"], check=True, capture_output=True)
+    subprocess.run([*gmsdi, "table"], check=True, capture_output=True)
+    seconds = [_seconds([*gmsdi, "table"]), _seconds([sys.executable, "-c", "import torch"])]
+    print(f"cached table: {seconds[0]:.2f} s, of which importing torch {seconds[1]:.2f} s")
+
+
+def _seconds(command: list[str]) -> float:
+    began = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - began
+
+
+def _planning() -> None:
+    measured = []
+    for units in SIZES:
+        seconds, peak, _ = planning.measure(units)
+        measured.append((seconds, peak))
+        print(f"planning {units:>9,} units against a half-full store: {seconds:6.2f} s, peak {peak:5.0f} MiB")
+    _plot(measured, Path("results/bench-planning.png"))
+
+
+def _plot(measured: list[tuple[float, float]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+    for axis, values, label in zip(axes, zip(*measured, strict=True), ("seconds", "peak memory [MiB]"), strict=True):
+        axis.loglog(SIZES, values, "o-")
+        axis.set(xlabel="units", ylabel=label)
+        axis.grid(alpha=0.3)
+    figure.suptitle("Planning against a half-full store")
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, dpi=120)
+    print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()

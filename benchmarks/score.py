@@ -1,0 +1,108 @@
+"""From outputs to scores: the chunks of a track are put together, checked against their hashes, and measured whole."""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.data.dataset import Dataset
+from benchmarks.data.manifest import Track
+from benchmarks.identity import digest
+from benchmarks.journal import Record
+from benchmarks.metrics.scores import Metric, WindowScores
+from benchmarks.notices import progress
+from benchmarks.plan import Plan, WorkUnit
+from benchmarks.spec import SystemSpec
+from benchmarks.store import Store
+from gmsdi import audio
+
+
+@dataclass(frozen=True)
+class ScoreTask:
+    """One metric of one track through one system: all the track's units are done."""
+
+    key: str
+    metric: Metric
+    track: Track
+    units: tuple[WorkUnit, ...]
+
+
+def score_key(metric: Metric, units: Sequence[WorkUnit], store: Store) -> str | None:
+    """The address of a score: the metric's signature, the excerpts' content and the outputs' hashes. None while a unit is not done."""
+    outputs = [store.outputs.get(unit.id) for unit in units]
+    if any(output is None for output in outputs):
+        return None
+    return digest(
+        [metric.signature, [unit.excerpt.id for unit in units], [output.sha256 for output in outputs if output]]
+    )
+
+
+def score(system: SystemSpec, plan: Plan, metrics: Sequence[Metric], dataset: Dataset, store: Store, run: str) -> None:
+    """Score every track of ``system`` whose units are all done and that has no score yet. Memory does not grow with the tracks.
+
+    Raises ``IntegrityError`` for an output or a reference that is not what was recorded.
+    """
+
+    def pending(tasks: list[ScoreTask]) -> list[ScoreTask]:
+        store.refresh()
+        return [task for task in tasks if task.key not in store.scores]
+
+    missing = pending(list(_tasks(system, plan, metrics, store)))
+    workers = os.cpu_count() or 1
+    with (
+        store.leases() as leases,
+        progress(f"scoring: {system.name}", len(missing)) as advance,
+        ThreadPoolExecutor(workers) as pool,
+    ):
+        for batch in leases.share(missing, lambda task: f"score-{task.key}", pending, 4 * workers):
+            store.record_scores(pool.map(lambda task: _score(task, dataset, store, run), batch))
+            advance(len(batch))
+
+
+def _tasks(system: SystemSpec, plan: Plan, metrics: Sequence[Metric], store: Store) -> Iterator[ScoreTask]:
+    for track in plan.tracks:
+        units = plan.units[system.id, track.name]
+        for metric in metrics:
+            if (key := score_key(metric, units, store)) is not None:
+                yield ScoreTask(key, metric, track, units)
+
+
+def _score(task: ScoreTask, dataset: Dataset, store: Store, run: str) -> Record:
+    references = dataset.stems(task.track, verify=True)
+    references = np.concatenate([_excerpt(references, unit) for unit in task.units], axis=1)
+    estimates = np.concatenate([store.read_output(unit) for unit in task.units], axis=1)
+    columns = task.metric(estimates, references, dataset.manifest.rate)
+    return {
+        "key": task.key,
+        "metric": task.metric.signature,
+        "system": task.units[0].system.id,
+        "track": task.track.name,
+        "units": [unit.id for unit in task.units],
+        "outputs": [store.outputs[unit.id].sha256 for unit in task.units],
+        "columns": {name: _to_json(scores) for name, scores in columns.items()},
+        "run": run,
+    }
+
+
+def _excerpt(stems: audio.Samples, unit: WorkUnit) -> audio.Samples:
+    return stems[:, unit.excerpt.start : unit.excerpt.start + unit.excerpt.length]
+
+
+def _to_json(scores: WindowScores) -> Record:
+    """Values by stem with null where undefined, and under each reason the flat indices of the values that it holds for."""
+    flat = scores.reasons.ravel()
+    return {
+        "values": [[None if np.isnan(value) else value for value in row] for row in scores.values.tolist()],
+        "undefined": {str(reason): np.flatnonzero(flat == reason).tolist() for reason in np.unique(flat) if reason},
+    }
+
+
+def from_json(record: Record) -> WindowScores:
+    """The inverse of what a score record holds of a column."""
+    values = np.array(record["values"], dtype=np.float64)
+    reasons = np.full(values.size, "", dtype=object)
+    for reason, places in record["undefined"].items():
+        reasons[places] = reason
+    return WindowScores(values, reasons.reshape(values.shape).astype(str))

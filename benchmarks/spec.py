@@ -1,0 +1,53 @@
+"""What a system *is*: its resolved config with every default, and the content of the files that it is made from."""
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from benchmarks.identity import canonical, digest
+from gmsdi.errors import BadInputError
+from gmsdi.system import Separator
+
+
+@dataclass(frozen=True)
+class SystemSpec:
+    """A system under a name that tables show; two systems are the same if and only if their ``id`` is."""
+
+    name: str
+    label: str
+    id: str
+    identity: str  # canonical JSON of what the id is the sha256 of
+    config: DictConfig
+
+    def build(self) -> Separator:
+        """The system itself: loads weights, so only where it runs."""
+        return instantiate(self.config)
+
+    @property
+    def reads_references(self) -> bool:
+        return get_class(self.config._target_).reads_references  # type: ignore[attr-defined]
+
+
+def resolve(name: str, node: DictConfig) -> SystemSpec:
+    """Resolve a node of ``systems`` (``label`` and ``separator``), as hydra composed it.
+
+    The identity holds the class, all arguments of its constructor with the defaults of the code filled in, and instead of each path
+    the sha256 of what lies there: another default, or another checkpoint under the same name, is another system.
+    """
+    config = node.separator
+    try:
+        target: type[Separator] = get_class(config._target_)
+    except ImportError as error:
+        raise BadInputError(f"system {name}: {error}") from None
+    given: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    given.pop("_target_")
+    try:
+        bound = inspect.signature(target).bind(**given)
+    except TypeError as error:
+        raise BadInputError(f"system {name}: {target.__name__} {error}; see configs/system/{name}.yaml") from None
+    bound.apply_defaults()
+    identity = {"class": f"{target.__module__}.{target.__qualname__}", "is": target.identify(**bound.arguments)}
+    return SystemSpec(name, str(node.label), digest(identity), canonical(identity), config)

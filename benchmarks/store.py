@@ -1,0 +1,218 @@
+"""The store: outputs, scores and failures by content address. Everything that a table shows is read from here.
+
+Layout below the root:
+
+    audio/ab/UNIT/{bass,drums,guitar,piano}.wav, unit.json   outputs (float32) and what they are; appear complete or not at all
+    outputs/*.jsonl    completion records, written last: the hashes of each output's files
+    scores/*.jsonl     a metric's scores of one track through one system
+    failures/*.jsonl   what went wrong with which unit, once per attempt
+    runs/RUN.json      provenance: code, versions, machine
+    leases/            what is being computed right now, and by whom
+
+An output is done when its completion record is there and the files have the recorded hashes, never because a folder exists.
+"""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from benchmarks.identity import canonical, digest
+from benchmarks.journal import Journal, Record
+from benchmarks.lease import Leases
+from benchmarks.plan import WorkUnit
+from gmsdi import STEMS, audio
+from gmsdi.errors import BadInputError, IntegrityError
+
+KeepAudio = Literal["float32", "flac", "false"]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The completion record of a unit: the sha256 of each stem's file and, over them, of the whole output."""
+
+    unit: str
+    files: tuple[str, ...]  # in the order of STEMS
+    seconds: float
+    bytes: int
+    device: str
+    run: str
+
+    @property
+    def sha256(self) -> str:
+        return digest(list(self.files))
+
+
+class Store:
+    """A store at ``root``; several processes may work on one at once."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+        self._outputs = Journal(self.root / "outputs")
+        self._scores = Journal(self.root / "scores")
+        self._failures = Journal(self.root / "failures")
+        self.outputs: dict[str, Output] = {}
+        self.scores: dict[str, Record] = {}
+        self.failures: dict[str, Record] = {}
+
+    def refresh(self) -> "Store":
+        """Take in what has been recorded, by anyone, since the last call."""
+        for record in self._outputs.refresh():
+            self.outputs[record["unit"]] = Output(**{**record, "files": tuple(record["files"])})
+        for record in self._scores.refresh():
+            self.scores[record["key"]] = record
+        for record in self._failures.refresh():
+            self.failures[record["unit"]] = record
+        return self
+
+    def leases(self) -> Leases:
+        """Fresh leases, to be used as a context manager."""
+        return Leases(self.root / "leases")
+
+    def audio_folder(self, unit: str) -> Path:
+        return self.root / "audio" / unit[:2] / unit
+
+    def write_output(
+        self, unit: WorkUnit, stems: audio.Samples, rate: int, seconds: float, device: str, run: str
+    ) -> Output:
+        """Write stems ``[K, T]`` with a sidecar that says what they are. Not done until ``record_outputs``."""
+        folder = self.audio_folder(unit.id)
+        temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+        temporary.mkdir(parents=True)
+        try:
+            for stem, samples in zip(STEMS, stems, strict=True):
+                audio.write(temporary / f"{stem}.wav", samples[None], rate)
+            files = tuple(audio.file_sha256(temporary / f"{stem}.wav") for stem in STEMS)
+            output = Output(unit.id, files, round(seconds, 6), stems.nbytes, device, run)
+            (temporary / "unit.json").write_text(canonical(_sidecar(unit, output)) + "\n")
+            shutil.rmtree(folder, ignore_errors=True)  # of an attempt that was never recorded
+            temporary.rename(folder)
+            _sync(folder.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return output
+
+    def record_outputs(self, outputs: Iterable[Output]) -> None:
+        """Declare outputs done."""
+        outputs = list(outputs)
+        self._outputs.append(_output_record(output) for output in outputs)
+        self.outputs.update({output.unit: output for output in outputs})
+
+    def read_output(self, unit: WorkUnit) -> audio.Samples:
+        """The stems ``[K, T]`` of a finished unit; ``IntegrityError`` unless every file is the one that was recorded."""
+        folder, output = self.audio_folder(unit.id), self.outputs[unit.id]
+        stems = []
+        for stem, recorded in zip(STEMS, output.files, strict=True):
+            path = folder / f"{stem}.wav"
+            if not path.exists():
+                raise IntegrityError(f"{path}: recorded as done but gone; remove {folder} and run again")
+            if audio.file_sha256(path) != recorded:
+                raise IntegrityError(f"{path}: changed since it was written; remove {folder} and run again")
+            stems.append(audio.read(path)[0][0])
+        return np.stack(stems)
+
+    def has_output(self, unit: str) -> bool:
+        """Whether a unit is recorded as done and its float32 audio has not been dropped."""
+        return unit in self.outputs and self.audio_folder(unit).is_dir()
+
+    def drop_audio(self, unit: WorkUnit, keep: KeepAudio) -> None:
+        """After scoring: keep the float32 files, a FLAC of each for listening (24 bit, scaled down if it peaks over 1), or none.
+
+        The hashes stay in the record, so the unit can be made again and checked.
+        """
+        folder = self.audio_folder(unit.id)
+        if keep == "float32" or not folder.is_dir():
+            return
+        if keep == "flac":
+            listening = self.root / "flac" / unit.id[:2] / unit.id
+            listening.mkdir(parents=True, exist_ok=True)
+            for stem in STEMS:
+                samples, rate = audio.read(folder / f"{stem}.wav")
+                peak = max(1.0, float(np.abs(samples).max()))
+                audio.write(listening / f"{stem}.flac", samples / np.float32(peak), rate, subtype="PCM_24")
+        doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+        folder.rename(doomed)  # in one step, so that a half-removed folder never looks like an output
+        shutil.rmtree(doomed)
+
+    def record_scores(self, records: Iterable[Record]) -> None:
+        """Record scores; equal keys mean equal scores."""
+        records = list(records)
+        self._scores.append(records)
+        self.scores.update({record["key"]: record for record in records})
+
+    def record_failure(self, unit: WorkUnit, error: BaseException, run: str) -> None:
+        """Record one failed attempt at a unit."""
+        attempt = self.failures.get(unit.id, {"attempt": 0})["attempt"] + 1
+        message = " ".join(str(error).split()) or type(error).__name__
+        record = {"unit": unit.id, "attempt": attempt, "error": type(error).__name__, "message": message, "run": run}
+        self._failures.append([record])
+        self.failures[unit.id] = record
+
+    def record_run(self, provenance: dict[str, Any]) -> str:
+        """Keep the provenance of a run; returns its id, which outputs and scores carry."""
+        run = digest(provenance)
+        path = self.root / "runs" / f"{run}.json"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with audio.atomic(path) as temporary:
+                temporary.write_text(canonical(provenance) + "\n")
+        return run
+
+    def run(self, run: str) -> dict[str, Any]:
+        """The provenance that ``record_run`` kept."""
+        path = self.root / "runs" / f"{run}.json"
+        try:
+            return json.loads(path.read_text())
+        except (FileNotFoundError, ValueError):
+            raise IntegrityError(f"{path}: provenance of recorded work is gone or damaged; restore the file") from None
+
+    def compact(self) -> None:
+        """Merge the small files that finished batches left behind."""
+        for journal in (self._outputs, self._scores, self._failures):
+            journal.compact()
+
+
+def _output_record(output: Output) -> Record:
+    return {name: getattr(output, name) for name in Output.__slots__}
+
+
+def _sidecar(unit: WorkUnit, output: Output) -> dict[str, Any]:
+    return {
+        "system": {"name": unit.system.name, "id": unit.system.id, "identity": unit.system.identity},
+        "track": unit.excerpt.track,
+        "start": unit.excerpt.start,
+        "length": unit.excerpt.length,
+        "seed": unit.seed,
+        "replicate": unit.replicate,
+        **_output_record(output),
+    }
+
+
+def _sync(folder: Path) -> None:
+    """Make a rename in ``folder`` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def open_store(root: Path | str) -> Store:
+    """A store that can be written to; ``BadInputError`` when it cannot."""
+    store = Store(root)
+    try:
+        store.root.mkdir(parents=True, exist_ok=True)
+        probe = store.root / f".probe-{uuid.uuid4().hex}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise BadInputError(
+            f"{root}: the store cannot be written to ({error.strerror}); give another with store=DIR"
+        ) from None
+    return store.refresh()

@@ -1,0 +1,1 @@
+"""Tables: what was measured and what was reported, in a form that a renderer cannot confuse."""

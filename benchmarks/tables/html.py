@@ -1,0 +1,43 @@
+"""A table as one HTML file that needs nothing else: style and plot are in it."""
+
+import json
+from base64 import b64encode
+from pathlib import Path
+
+from benchmarks.tables import wording
+from benchmarks.tables.table import COLUMNS, Measured, Table
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(table: Table, plot: bytes) -> str:
+    """The text of the HTML file, around the PNG ``plot``."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("table.html.j2").render(
+        table=table,
+        columns=COLUMNS,
+        wording=wording,
+        notes=wording.Footnotes(table),
+        hover=lambda cell: _hover(cell, table.baseline),
+        plot=b64encode(plot).decode(),
+        provenance=json.dumps(table.provenance, indent=2, sort_keys=True, ensure_ascii=False),
+    )
+
+
+def _hover(cell: Measured, baseline: str) -> str:
+    """What a measured cell says when pointed at."""
+    facts = [
+        f"undefined: {cell.reason}" if cell.reason else "",
+        f"{cell.tracks} of {cell.expected} songs, {cell.windows} windows",
+        f"p = {cell.p:.2g} against {baseline}" if cell.p is not None else "",
+    ]
+    return "; ".join(fact for fact in facts if fact)

@@ -1,0 +1,138 @@
+"""A table as a LaTeX float that a paper can ``\\input``: booktabs, groups side by side."""
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+
+from benchmarks.tables import wording
+from benchmarks.tables.table import COLUMNS, Measured, MeasuredRow, Reported, ReportedRow, Table
+from benchmarks.tables.wording import Footnotes
+
+ACROSS = 2
+"""Groups side by side: more do not fit a page."""
+
+GROUP_GAP = r"@{\hspace{9pt}}"
+
+
+def _greek(letter: str) -> str:
+    """The LaTeX name of a Greek letter, from its Unicode name, which spells lambda without its b."""
+    name = unicodedata.name(letter).split()[-1].replace("LAMDA", "LAMBDA")
+    return rf"\{name.lower() if letter.islower() else name.capitalize()}"
+
+
+MATHS = {"−": "-", "≤": r"\leq", "≥": r"\geq", "≈": r"\approx", "→": r"\to", "∞": r"\infty"} | {
+    letter: _greek(letter) for letter in "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΦΨΩ"
+}
+SPECIAL = str.maketrans(
+    {character: rf"\{character}" for character in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}\allowbreak{}", '"': "''"}
+    | {character: f"${symbol}$" for character, symbol in MATHS.items()}
+)
+
+
+def render(table: Table) -> str:
+    """The text of the LaTeX file."""
+    return "\n".join(_lines(table)) + "\n"
+
+
+def escape(text: str) -> str:
+    """Text that LaTeX prints as it is, on one line."""
+    quoted = re.sub(r'"([^"]*)"', r"``\1''", " ".join(text.split()))
+    return quoted.translate(SPECIAL)
+
+
+def _lines(table: Table) -> Iterator[str]:
+    notes = Footnotes(table)
+    yield r"% Needs \usepackage{booktabs}."
+    yield f"% {' '.join(wording.title(table).split())}, dataset {table.dataset_digest}"
+    yield r"\begin{table*}[t]"
+    yield r"\centering\footnotesize\setlength{\tabcolsep}{3pt}"
+    yield rf"\caption{{{_caption(table)}}}"
+    yield rf"\label{{tab:{table.name}}}\par\smallskip"
+    for first in range(0, len(table.groups), ACROSS):
+        yield from _tabular(table, range(first, min(first + ACROSS, len(table.groups))), notes)
+        yield r"\par\smallskip"
+    yield r"\begin{minipage}{\linewidth}\scriptsize\raggedright"
+    yield from (rf"\textsuperscript{{{place}}}\,{escape(text)}\par" for text, place in notes.numbers.items())
+    yield from (rf"{escape(group.title)}: \texttt{{{escape(group.signature)}}}\par" for group in table.groups)
+    yield r"\end{minipage}"
+    yield r"\end{table*}"
+
+
+def _caption(table: Table) -> str:
+    warning = wording.warning(table)
+    parts = [
+        rf"{escape(wording.title(table))}.",
+        *([rf"\textbf{{{escape(warning)}}}"] if warning else []),
+        *map(escape, wording.sentences(table)),
+    ]
+    return " ".join(parts)
+
+
+def _tabular(table: Table, places: range, notes: Footnotes) -> Iterator[str]:
+    width = 2 + len(places) * len(COLUMNS)
+    starts = [3 + block * len(COLUMNS) for block in range(len(places))]
+    yield rf"\begin{{tabular}}{{@{{}}lr{GROUP_GAP}{GROUP_GAP.join(['r' * len(COLUMNS)] * len(places))}@{{}}}}"
+    yield r"\toprule"
+    yield _row(
+        ["", "", *(rf"\multicolumn{{{len(COLUMNS)}}}{{c}}{{{escape(table.groups[place].title)}}}" for place in places)]
+    )
+    yield " ".join(rf"\cmidrule(lr){{{start}-{start + len(COLUMNS) - 1}}}" for start in starts)
+    yield _row(["System", "$n$", *COLUMNS * len(places)])
+    yield r"\midrule"
+    for measured in table.rows:
+        yield from _measured(measured, places, notes)
+    published = [row for row in table.reported.rows if row.group in places] if table.reported else []
+    if table.reported and published:
+        yield r"\midrule"
+        yield rf"\multicolumn{{{width}}}{{@{{}}l}}{{\itshape {escape(table.reported.title)}}} \\"
+        yield from (_reported(row, places, notes) for row in published)
+    yield r"\bottomrule"
+    yield r"\end{tabular}"
+
+
+def _measured(row: MeasuredRow, places: range, notes: Footnotes) -> Iterator[str]:
+    """A line of values, and below it lines of what else a cell holds."""
+    blocks = [
+        _cell(cell, column == "all", notes)
+        for place in places
+        for column, cell in zip(COLUMNS, row.cells[place], strict=True)
+    ]
+    values, *others = zip_longest(*blocks, fillvalue="")
+    yield _row([_label(row.label, notes.of_row(row)), wording.count(row), *values], r"[-2pt]" if others else "")
+    for line in others:
+        yield _row(["", "", *line], "[1pt]" if line is others[-1] else "[-2pt]")
+
+
+def _cell(cell: Measured, with_interval: bool, notes: Footnotes) -> list[str]:
+    """The value, and in smaller type below it the interval (only where there is room for it) and the count of a partial cell."""
+    below = [wording.interval(cell) if with_interval else "", wording.partial(cell)]
+    marks = [wording.mark(cell), *map(str, notes.of_cell(cell))]
+    return [
+        escape(wording.value(cell)) + "".join(rf"\rlap{{\textsuperscript{{{text}}}}}" for text in marks if text),
+        *(rf"{{\tiny {escape(text)}}}" for text in below if text),
+    ]
+
+
+def _reported(row: ReportedRow, places: range, notes: Footnotes) -> str:
+    blank = [""] * len(COLUMNS)
+    blocks = [[_published(cell) for cell in row.cells] if place == row.group else blank for place in places]
+    return _row(
+        [rf"\textit{{{_label(row.label, notes.of_sources(row))}}}", "", *(text for block in blocks for text in block)]
+    )
+
+
+def _published(cell: Reported | None) -> str:
+    return "--" if cell is None else rf"\textit{{{escape(wording.number(cell.value))}}}"
+
+
+def _label(label: str, marks: Sequence[int]) -> str:
+    r"""A label in braces: LaTeX reads a bracket or a star at the start of a line as an argument of the ``\\`` before it."""
+    above = rf"\textsuperscript{{{','.join(map(str, marks))}}}" if marks else ""
+    return f"{{{escape(label)}}}{above}"
+
+
+def _row(cells: Sequence[str], skip: str = "") -> str:
+    return rf"{' & '.join(cells)} \\{skip}"

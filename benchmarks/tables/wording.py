@@ -1,0 +1,118 @@
+"""What every medium says, and in the same words: titles, numbers, marks, footnotes and the sentences around a table."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from benchmarks.tables.table import Group, Measured, MeasuredRow, Reported, ReportedRow, Table
+
+SIGNIFICANT = 0.05
+"""A cell whose p is below it bears ``MARK``."""
+
+MARK = "*"
+
+
+def title(table: Table) -> str:
+    """The title of a table, never without its dataset."""
+    return f"{table.title} — {table.dataset}"
+
+
+def group_title(table: Table, group: Group) -> str:
+    """The title of a group of columns that may stand alone."""
+    return f"{group.title} — {table.dataset}"
+
+
+def number(value: float) -> str:
+    """Two decimals and a true minus sign; a value that rounds to zero has no sign."""
+    text = f"{value:.2f}"
+    return "0.00" if text == "-0.00" else text.replace("-", "−")
+
+
+def value(cell: Measured) -> str:
+    """The estimate of a cell."""
+    return "undef." if cell.value is None else number(cell.value)
+
+
+def interval(cell: Measured, form: str = "[{}, {}]") -> str:
+    """The interval of a cell; empty where there is none."""
+    return "" if cell.low is None or cell.high is None else form.format(number(cell.low), number(cell.high))
+
+
+def mark(cell: Measured) -> str:
+    """``MARK`` where the cell differs significantly from the baseline, else nothing."""
+    return MARK if cell.p is not None and cell.p < SIGNIFICANT else ""
+
+
+def count(counted: Measured | MeasuredRow) -> str:
+    """How many songs a cell or a row stands on: "20", or "12/20" where some are missing."""
+    return f"{counted.tracks}/{counted.expected}" if counted.tracks < counted.expected else f"{counted.tracks}"
+
+
+def partial(cell: Measured) -> str:
+    """The count in brackets where songs are missing, else nothing."""
+    return f"({count(cell)})" if cell.partial else ""
+
+
+def warning(table: Table) -> str:
+    """The line that a table with missing songs carries; empty for a complete one."""
+    incomplete = [row.label for row in table.rows if _incomplete(row)]
+    if not incomplete:
+        return ""
+    return (
+        f"Warning: partial table. Songs are missing from {', '.join(incomplete)}. A number followed by (n/m) stands on n of m songs; "
+        "do not compare it with complete ones."
+    )
+
+
+def _incomplete(row: MeasuredRow) -> bool:
+    return row.tracks < row.expected or any(cell.partial for cells in row.cells for cell in cells)
+
+
+def sentences(table: Table) -> Iterator[str]:
+    """What stands below a table: the caption, what n and the mark mean."""
+    yield from table.caption
+    yield "n: number of songs."
+    if any(cell.p is not None for row in table.rows for cells in row.cells for cell in cells):
+        yield f"{MARK} differs from {table.baseline}: p < {SIGNIFICANT}."
+
+
+@dataclass(frozen=True)
+class Footnotes:
+    """All that a table says at its foot, each text once, numbered in the order of appearance."""
+
+    table: Table
+    numbers: dict[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        texts = (*self._measured(), *self._reported())
+        object.__setattr__(self, "numbers", {text: place for place, text in enumerate(dict.fromkeys(texts), start=1)})
+
+    def _measured(self) -> Iterator[str]:
+        for row in self.table.rows:
+            yield from row.notes
+            yield from (undefined(cell) for cells in row.cells for cell in cells if cell.reason)
+
+    def _reported(self) -> Iterator[str]:
+        if self.table.reported is not None:
+            yield from (source(cell) for row in self.table.reported.rows for cell in row.cells if cell is not None)
+
+    def of_row(self, row: MeasuredRow) -> list[int]:
+        """The numbers of a row's notes."""
+        return [self.numbers[note] for note in row.notes]
+
+    def of_cell(self, cell: Measured) -> list[int]:
+        """The number of the reason why a cell is undefined."""
+        return [self.numbers[undefined(cell)]] if cell.reason else []
+
+    def of_sources(self, row: ReportedRow) -> list[int]:
+        """The numbers of the sources of a published row."""
+        return sorted({self.numbers[source(cell)] for cell in row.cells if cell is not None})
+
+
+def undefined(cell: Measured) -> str:
+    """The footnote of an undefined cell."""
+    return f"undef.: {cell.reason}"
+
+
+def source(cell: Reported) -> str:
+    """The footnote of a published figure: where it is from and how it is known."""
+    return f"{cell.citation}; {cell.known}."

@@ -1,0 +1,137 @@
+"""What the verbs of the command line do, given a composed config. Each returns an exit code."""
+
+from pathlib import Path
+from typing import cast, get_args
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table as Grid
+
+from benchmarks.data.dataset import Dataset
+from benchmarks.data.msdm_layout import MsdmLayout
+from benchmarks.launch import Job, missing_units
+from benchmarks.metrics.scores import Metric
+from benchmarks.notices import say
+from benchmarks.plan import make_plan
+from benchmarks.provenance import provenance
+from benchmarks.spec import resolve
+from benchmarks.store import KeepAudio, Store, open_store
+from gmsdi import SAMPLE_RATE, STEMS
+from gmsdi.errors import BadInputError, IntegrityError
+
+SPLITS = ("train", "validation", "test")
+
+
+def run(config: DictConfig) -> int:
+    """Compute and score what the store lacks; with ``dry_run`` say what that is."""
+    if config.dry_run:
+        _print_cost(_job(config, Store(config.store).refresh(), run=""))
+        return 0
+    store = open_store(config.store)
+    job = _job(config, store, store.record_run(provenance(_device(config.device))))
+    failed = instantiate(config.launcher).run(job)
+    store.compact()
+    total = sum(len(units) for units in job.plan.units.values())
+    say(f"{total - failed} of {total} excerpts done; the store is {config.store}")
+    if failed:
+        raise IntegrityError(f"{failed} of {total} excerpts failed (see above); run again to retry them")
+    return 0
+
+
+def table(config: DictConfig) -> int:
+    """Print the table and write its files; exit 2 if cells lack tracks, unless ``allow_partial``."""
+    from benchmarks.aggregate import make_table
+    from benchmarks.tables.render import print_table, write_all
+
+    job = _job(config, Store(config.store).refresh(), run="")
+    metrics = dict(zip(config.metrics, job.metrics, strict=True))
+    content = OmegaConf.to_container(config.table, resolve=True)
+    made = make_table(content, job.plan, metrics, job.store, provenance(job.device))  # type: ignore[arg-type]
+    print_table(made, Console())
+    for path in write_all(made, Path(config.out)):
+        say(f"wrote {path}")
+    if made.partial and not config.allow_partial:
+        raise IntegrityError(
+            "some cells lack songs; run `gmsdi run` with the same overrides, or give allow_partial=true"
+        )
+    return 0
+
+
+def data_prepare(config: DictConfig) -> int:
+    """Make the split ready to be measured."""
+    dataset = _dataset(config)
+    manifest = dataset.manifest
+    hours = sum(track.frames for track in manifest.tracks) / manifest.rate / 3600
+    print(f"{manifest.title} {manifest.split}: {len(manifest.tracks)} songs, {hours:.2f} h, digest {manifest.digest}")
+    print(f"in {dataset.folder}")
+    return 0
+
+
+def data_verify(config: DictConfig) -> int:
+    """Re-read and re-hash the split, and compare it with the other splits that are ready; exit 2 if anything is wrong."""
+    from benchmarks.data.verify import Report, inspect_folder, print_report, verify
+
+    source = instantiate(config.dataset)
+    names = [config.split, *(name for name in SPLITS if name != config.split and source.is_ready(name))]
+    try:
+        report = verify([source.split(name) for name in names])
+    except BadInputError:
+        if not isinstance(source, MsdmLayout):
+            raise
+        # not even a manifest can be made: look at all files, not just at the first that is bad
+        folders = [Path(source.root or "") / name for name in names]
+        report = Report((), tuple(problem for folder in folders for problem in inspect_folder(folder, SAMPLE_RATE)))
+    print_report(report, Console())
+    if report.problems:
+        raise IntegrityError(f"{len(report.problems)} problem(s) in {config.dataset.title}, listed above")
+    return 0
+
+
+def doctor(config: DictConfig) -> int:
+    """Say what works here and what is missing."""
+    from benchmarks.doctor import examine
+
+    return examine(config)
+
+
+def _job(config: DictConfig, store: Store, run: str) -> Job:
+    keep_audio = str(config.keep_audio).lower()
+    if keep_audio not in get_args(KeepAudio):
+        raise BadInputError(f"keep_audio={config.keep_audio}: choose one of {', '.join(get_args(KeepAudio))}")
+    if config.batch_size < 1:
+        raise BadInputError(f"batch_size={config.batch_size}: at least 1 is needed")
+    systems = [resolve(name, node) for name, node in config.systems.items()]
+    metrics: tuple[Metric, ...] = tuple(instantiate(metric) for metric in config.metrics.values())
+    dataset = _dataset(config)
+    plan = make_plan(dataset.manifest, instantiate(config.protocol), systems, config.seed)
+    return Job(
+        plan, dataset, metrics, store, config.batch_size, cast(KeepAudio, keep_audio), _device(config.device), run
+    )
+
+
+def _dataset(config: DictConfig) -> Dataset:
+    return instantiate(config.dataset).split(config.split)
+
+
+def _device(wanted: str) -> str:
+    if wanted != "auto":
+        return wanted
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _print_cost(job: Job) -> None:
+    """Units, missing units, and what they would cost: seconds from this store's timings of the system, bytes of float32 audio."""
+    grid = Grid(title=f"To do on {job.plan.manifest.title} {job.plan.manifest.split}")
+    for heading in ("system", "units", "missing", "seconds", "bytes"):
+        grid.add_column(heading, justify="left" if heading == "system" else "right")
+    for system in job.plan.systems:
+        units = list(job.plan.of_system(system))
+        missing = missing_units(system, job)
+        timings = [job.store.outputs[unit.id].seconds for unit in units if unit.id in job.store.outputs]
+        seconds = f"{len(missing) * sum(timings) / len(timings):,.1f}" if timings else "unknown"
+        size = sum(len(STEMS) * 4 * unit.excerpt.length for unit in missing)
+        grid.add_row(system.name, str(len(units)), str(len(missing)), seconds if missing else "0", f"{size:,}")
+    Console().print(grid)

@@ -1,0 +1,157 @@
+"""The command line: what it prints, and one line and an exit code for everything that can be wrong with what it is given."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import cli
+from gmsdi import SAMPLE_RATE, STEMS, audio
+
+SMALL = ["protocol.chunk=22050", "metrics.si_sdri.window=1.0", "metrics.si_sdri.hop=0.5"]
+
+
+@pytest.fixture
+def songs(tmp_path: Path) -> Path:
+    """Three songs of four seconds in MSDM's layout; the second has no piano."""
+    rng = np.random.default_rng(0)
+    for song in ("Track1", "Track2", "Track3"):
+        (tmp_path / "songs" / "test" / song).mkdir(parents=True)
+        for stem in STEMS:
+            if (song, stem) != ("Track2", "piano"):
+                noise = 0.1 * rng.standard_normal((1, 4 * SAMPLE_RATE), dtype=np.float32)
+                audio.write(tmp_path / "songs" / "test" / song / f"{stem}.wav", noise, SAMPLE_RATE)
+    return tmp_path / "songs"
+
+
+@pytest.fixture
+def overrides(songs: Path, tmp_path: Path) -> list[str]:
+    places = [f"data={songs}", f"store={tmp_path / 'store'}", f"cache={tmp_path / 'cache'}", f"out={tmp_path / 'out'}"]
+    return ["dataset=msdm_layout", "dataset.title=Noise", *places, *SMALL]
+
+
+def test_help_needs_neither_torch_nor_hydra() -> None:
+    program = "import sys, benchmarks.cli; print(sorted({'torch', 'hydra', 'numpy', 'numba'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_table_of_the_bounds(overrides: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", *overrides]) == 0
+    capsys.readouterr()
+    assert cli.main(["table", *overrides]) == 0
+    printed = capsys.readouterr().out
+    assert "Noise test" in printed
+    assert "Mixture (no separation)" in printed
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        f"separation.{suffix}" for suffix in ("md", "csv", "tex", "json", "html", "png")
+    }
+
+
+def test_a_table_without_a_run_is_partial(overrides: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["table", *overrides]) == 2
+    assert "run `gmsdi run`" in capsys.readouterr().err
+    assert cli.main(["table", *overrides, "allow_partial=true"]) == 0
+
+
+def test_a_dry_run_says_what_is_missing_and_writes_nothing(
+    overrides: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["run", *overrides, "dry_run=true"]) == 0
+    printed = capsys.readouterr().out
+    size = 12 * 22_050 * 4 * 4
+    assert f"{size:,}" in printed
+    assert "unknown" in printed
+    assert not (tmp_path / "store").exists()
+
+
+def test_the_cost_of_a_new_song_is_estimated_from_timings(
+    overrides: list[str], songs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["run", *overrides]) == 0
+    rng = np.random.default_rng(1)
+    (songs / "test" / "Track4").mkdir()
+    noise = 0.1 * rng.standard_normal((1, 4 * SAMPLE_RATE), dtype=np.float32)
+    audio.write(songs / "test" / "Track4" / "bass.wav", noise, SAMPLE_RATE)
+    audio.write(songs / "test" / "Track4" / "drums.wav", noise[:, ::-1], SAMPLE_RATE)
+    capsys.readouterr()
+    assert cli.main(["run", *overrides, "dry_run=true"]) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if "mixture" in line)
+    assert row.replace("│", " ").split()[1:3] == ["16", "4"]
+    assert "unknown" not in row
+
+
+def test_cfg_prints_the_composed_config(overrides: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", *overrides, "--cfg", "job"]) == 0
+    assert "chunk: 22050" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("system=[oracle]", "oracle-irm"),
+        ("dataset=slak", "slakh2100"),
+        ("metric=[si_sdr1]", "si_sdri"),
+        ("sede=1", "seed"),
+        ("systems.oracle-irm.separator.windw=1", "systems.oracle-irm.separator.window"),
+        ("+systems.mixture.separator.gain=2", "gain"),
+        ("keep_audio=mp3", "float32, flac, false"),
+        ("batch_size=0", "batch_size"),
+        ("protocol.chunk=99999999", "no track holds a chunk"),
+        ("split=tset", "tset"),
+        ("data=/nowhere", "/nowhere"),
+        ("system=[folder]", "estimates=DIR"),
+        ("system", "override"),
+        ("table=bsseval metric=[si_sdri]", "metric=[bsseval]"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_4(
+    overrides: list[str], override: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verb = "table" if override.startswith("table") else "run"
+    assert cli.main([verb, *overrides, *override.split()]) == 4
+    lines = capsys.readouterr().err.splitlines()
+    errors = [line for line in lines if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert said in errors[0]
+
+
+def test_a_failed_excerpt_ends_with_2_and_the_table_counts_it(
+    overrides: list[str], songs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for stem in STEMS:
+        samples = np.zeros((1, 4 * SAMPLE_RATE), dtype=np.float32)
+        for song in ("Track1", "Track2"):
+            (tmp_path / "estimates" / song).mkdir(parents=True, exist_ok=True)
+            audio.write(tmp_path / "estimates" / song / f"{stem}.wav", samples, SAMPLE_RATE)
+    folder = [*overrides, "system=[mixture,folder]", f"estimates={tmp_path / 'estimates'}"]
+    assert cli.main(["run", *folder]) == 2
+    assert "Track3" in capsys.readouterr().err
+    assert cli.main(["table", *folder]) == 2
+    assert "2/3" in capsys.readouterr().out
+    assert cli.main(["table", *folder, "allow_partial=true"]) == 0
+
+
+def test_data_prepare_prints_the_digest(overrides: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["data", "prepare", *overrides]) == 0
+    assert "3 songs" in capsys.readouterr().out
+
+
+def test_data_verify_finds_a_changed_file(
+    overrides: list[str], songs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["data", "verify", *overrides]) == 0
+    path = songs / "test" / "Track1" / "bass.wav"
+    samples, rate = audio.read(path)
+    audio.write(path, np.full_like(samples, np.nan), rate)
+    capsys.readouterr()
+    assert cli.main(["data", "verify", *overrides]) == 2
+    captured = capsys.readouterr()
+    assert "NaN" in captured.out + captured.err
+
+
+def test_doctor_says_what_works(overrides: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor", *overrides]) == 0
+    assert "SoundFont" in capsys.readouterr().out

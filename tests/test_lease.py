@@ -1,0 +1,172 @@
+"""Leases between real processes: exclusive, and taken over from the dead, once."""
+
+import json
+import multiprocessing
+import os
+import time
+
+import pytest
+
+from benchmarks import lease
+from benchmarks.lease import Leases
+
+FORK = multiprocessing.get_context("fork")
+
+
+def race(folder, keys, barrier, wins):
+    """Try for all keys at the same time as the others, and hold what was won until all have tried."""
+    with Leases(folder) as leases:
+        barrier.wait()
+        for key in keys:
+            if leases.acquire(key):
+                wins.put(key)
+        barrier.wait()
+
+
+def racers(folder, keys, count=6):
+    """The keys that ``count`` racing processes won."""
+    barrier, wins = FORK.Barrier(count), FORK.SimpleQueue()
+    processes = [FORK.Process(target=race, args=(folder, keys, barrier, wins)) for _ in range(count)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    won = []
+    while not wins.empty():
+        won.append(wins.get())
+    return sorted(won)
+
+
+def hold(folder, key, ready):
+    with Leases(folder) as leases:
+        assert leases.acquire(key)
+        ready.set()
+        time.sleep(60)
+
+
+@pytest.fixture
+def killed_holder(tmp_path):
+    """The folder of a lease "key" whose holder was killed with SIGKILL."""
+    ready = FORK.Event()
+    holder = FORK.Process(target=hold, args=(tmp_path, "key", ready))
+    holder.start()
+    assert ready.wait(30)
+    holder.kill()
+    holder.join()
+    return tmp_path
+
+
+@pytest.fixture
+def remote_lease(tmp_path):
+    """The file of a lease "key" that a process on another machine holds."""
+    path = tmp_path / "key.0"
+    path.write_text(json.dumps({"host": "elsewhere", "pid": os.getpid(), "started": "1"}))
+    return path
+
+
+def stop_heartbeat(path):
+    then = time.time() - lease.STALE - 1
+    os.utime(path, (then, then))
+
+
+def test_each_key_goes_to_exactly_one_of_racing_processes(tmp_path):
+    keys = [f"{n:02d}" for n in range(40)]
+    assert racers(tmp_path, keys) == keys
+
+
+def test_a_live_holder_is_respected_on_the_same_machine(tmp_path):
+    with Leases(tmp_path) as first, Leases(tmp_path) as second:
+        assert first.acquire("key")
+        assert not second.acquire("key")
+
+
+def test_a_killed_holder_is_taken_over_at_once_and_once(killed_holder):
+    assert racers(killed_holder, ["key"]) == ["key"]
+
+
+def test_a_reused_process_id_does_not_keep_a_lease_alive(tmp_path, remote_lease):
+    owner = json.loads(remote_lease.read_text())
+    remote_lease.write_text(json.dumps({**owner, "host": lease.socket.gethostname()}))
+    with Leases(tmp_path) as leases:
+        assert leases.acquire("key")
+
+
+def test_a_holder_on_another_machine_is_respected_while_its_heart_beats(tmp_path, remote_lease):
+    assert racers(tmp_path, ["key"]) == []
+    stop_heartbeat(remote_lease)
+    assert racers(tmp_path, ["key"]) == ["key"]
+
+
+def test_a_lease_whose_owner_is_not_written_yet_is_respected_for_a_while(tmp_path):
+    (tmp_path / "key.0").touch()
+    with Leases(tmp_path) as leases:
+        assert not leases.acquire("key")
+        stop_heartbeat(tmp_path / "key.0")
+        assert leases.acquire("key")
+
+
+def test_a_lease_that_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypatch):
+    with Leases(tmp_path) as leases:
+        monkeypatch.setattr(leases, "_owner", "x" * 10_000_000)
+        limit = lease_limit(1_000_000)
+        try:
+            with pytest.raises(OSError):
+                leases.acquire("key")
+        finally:
+            lease_limit(limit)
+    assert list(tmp_path.iterdir()) == []
+
+
+def lease_limit(size):
+    """Limit the size of files that this process may write; returns the limit before."""
+    import resource
+    import signal
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    before, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    return before
+
+
+def test_a_released_lease_is_free_and_leaves_no_file(killed_holder):
+    with Leases(killed_holder) as first, Leases(killed_holder) as second:
+        assert first.acquire("key")
+        first.release(["key"])
+        assert list(killed_holder.iterdir()) == []
+        assert second.acquire("key")
+
+
+def test_all_leases_are_released_on_the_way_out(tmp_path):
+    with pytest.raises(RuntimeError), Leases(tmp_path) as leases:
+        leases.acquire("a")
+        leases.acquire("b")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_heart_beats(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease, "HEARTBEAT", 0.02)
+    with Leases(tmp_path) as leases:
+        leases.acquire("key")
+        stop_heartbeat(tmp_path / "key.0")
+        deadline = time.monotonic() + 10
+        while time.time() - (tmp_path / "key.0").stat().st_mtime > 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def test_shared_items_are_handed_out_in_batches_until_all_are_done(tmp_path):
+    done = set()
+    with Leases(tmp_path) as leases:
+        for batch in leases.share(range(5), str, lambda some: [item for item in some if item not in done], 2):
+            assert len(batch) <= 2
+            assert done.isdisjoint(batch)
+            done.update(batch)
+    assert done == set(range(5))
+
+
+def test_items_that_were_done_since_the_plan_are_not_handed_out(tmp_path):
+    done = {1, 3}
+    with Leases(tmp_path) as leases:
+        batches = list(leases.share(range(5), str, lambda some: [item for item in some if item not in done], 5))
+    assert batches == [[0, 2, 4]]
