@@ -37,9 +37,8 @@ class Journal:
         while rest := list(dropwhile(lambda segment: segment.name in self._seen, self._segments())):
             for segment in rest:
                 self._seen.add(segment.name)
-                with suppress(
-                    FileNotFoundError
-                ):  # merged away since the folder was listed: the next look finds where to
+                # merged away since the folder was listed: the next look finds where to
+                with suppress(FileNotFoundError):
                     yield from _records(segment)
 
     def compact(self) -> None:

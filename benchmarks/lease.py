@@ -123,7 +123,7 @@ def _is_stale(path: Path) -> bool:
     except FileNotFoundError:
         return False  # released just now: the next look will tell
     except ValueError:
-        return silent > STALE  # created, its owner not yet written
+        return silent > HEARTBEAT  # created, but its owner not written, which takes no time: it was killed in between
     if owner["host"] == socket.gethostname() and _started(owner["pid"]) != owner["started"]:
         return True
     return silent > STALE

@@ -5,6 +5,7 @@ and of outputs, is written by SciPy: its bytes depend on the samples alone (libs
 """
 
 import hashlib
+import io
 import os
 import struct
 import uuid
@@ -110,7 +111,9 @@ def write(path: Path | str, samples: Samples, rate: int, subtype: str = "FLOAT")
             channels = np.ascontiguousarray(samples.T, dtype="<f4")
             wavfile.write(temporary, rate, channels[:, 0] if channels.shape[1] == 1 else channels)
         else:
-            soundfile.write(temporary, samples.T, rate, format=path.suffix[1:].upper(), subtype=subtype)
+            encoded = io.BytesIO()  # libsndfile itself would report a full disk as an unspecific error
+            soundfile.write(encoded, samples.T, rate, format=path.suffix[1:].upper(), subtype=subtype)
+            temporary.write_bytes(encoded.getbuffer())
 
 
 @contextmanager

@@ -14,16 +14,16 @@ FORK = multiprocessing.get_context("fork")
 
 
 def race(folder, keys, barrier, wins):
-    """Try for all keys at the same time as the others, and hold what was won until all have tried."""
+    """Try for each key at the same time as the others, and hold what was won until all have tried."""
     with Leases(folder) as leases:
-        barrier.wait()
         for key in keys:
+            barrier.wait()
             if leases.acquire(key):
                 wins.put(key)
         barrier.wait()
 
 
-def racers(folder, keys, count=6):
+def racers(folder, keys, count=4):
     """The keys that ``count`` racing processes won."""
     barrier, wins = FORK.Barrier(count), FORK.SimpleQueue()
     processes = [FORK.Process(target=race, args=(folder, keys, barrier, wins)) for _ in range(count)]
@@ -70,8 +70,16 @@ def stop_heartbeat(path):
 
 
 def test_each_key_goes_to_exactly_one_of_racing_processes(tmp_path):
-    keys = [f"{n:02d}" for n in range(40)]
+    keys = [f"{n:03d}" for n in range(100)]
     assert racers(tmp_path, keys) == keys
+
+
+def test_a_lease_that_was_taken_since_the_folder_was_listed_is_respected(tmp_path, monkeypatch):
+    with Leases(tmp_path) as first, Leases(tmp_path) as second:
+        assert first.acquire("key")
+        with monkeypatch.context() as patch:
+            patch.setattr(second, "_generations", lambda key: [])
+            assert not second.acquire("key")
 
 
 def test_a_live_holder_is_respected_on_the_same_machine(tmp_path):
@@ -97,11 +105,13 @@ def test_a_holder_on_another_machine_is_respected_while_its_heart_beats(tmp_path
     assert racers(tmp_path, ["key"]) == ["key"]
 
 
-def test_a_lease_whose_owner_is_not_written_yet_is_respected_for_a_while(tmp_path):
-    (tmp_path / "key.0").touch()
+def test_a_holder_that_was_killed_before_it_wrote_its_name_is_waited_for_briefly(tmp_path):
+    path = tmp_path / "key.0"
+    path.touch()
     with Leases(tmp_path) as leases:
         assert not leases.acquire("key")
-        stop_heartbeat(tmp_path / "key.0")
+        then = time.time() - lease.HEARTBEAT - 1
+        os.utime(path, (then, then))
         assert leases.acquire("key")
 
 

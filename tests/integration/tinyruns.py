@@ -1,0 +1,85 @@
+"""Whole runs of the command line on a tiny dataset, each in a process of its own that can be waited for or killed."""
+
+import multiprocessing
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import cli
+from benchmarks.store import Store
+from gmsdi import SAMPLE_RATE
+
+CHUNK = SAMPLE_RATE
+TRACKS = tuple(f"Track{n:05d}" for n in range(1, 7))
+CHUNKS = 4
+"""Of one second, in each track."""
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["torch", "hydra", "numba", "benchmarks.verbs", "benchmarks.config"])
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The command line and a dataset. Its processes are forked from one that has imported everything (an import takes seconds)."""
+
+    folder: Path
+
+    def start(self, store: Path, *overrides: str) -> multiprocessing.process.BaseProcess:
+        """``gmsdi run`` with the system ``systems.Slow``, unless overrides say otherwise, in a process of its own."""
+        arguments = [
+            "run",
+            "dataset=msdm_layout",
+            f"data={self.folder / 'data'}",
+            f"cache={self.folder / 'cache'}",
+            f"store={store}",
+            f"protocol.chunk={CHUNK}",
+            "metrics.si_sdri.window=1.0",
+            "metrics.si_sdri.hop=0.5",
+            "batch_size=2",
+            "system=[]",
+            *(overrides or system("slow")),
+        ]
+        process = FORKS.Process(target=_main, args=(arguments, self._errors(store)))
+        process.start()
+        return process
+
+    def run(self, store: Path, *overrides: str) -> tuple[int | None, str]:
+        """The exit code of ``gmsdi run`` and what it wrote to standard error."""
+        process = self.start(store, *overrides)
+        process.join()
+        return process.exitcode, self._errors(store).read_text()
+
+    def _errors(self, store: Path) -> Path:
+        return self.folder / f"{store.name}.stderr"
+
+
+def _main(arguments: list[str], errors: Path) -> None:
+    with errors.open("a") as sys.stderr:
+        code = cli.main(arguments)
+    sys.exit(code)
+
+
+def system(name: str, **arguments: object) -> list[str]:
+    """The overrides that add a system of the class ``systems.Slow``."""
+    values = {
+        "label": name,
+        "separator._target_": "systems.Slow",
+        **{f"separator.{k}": v for k, v in arguments.items()},
+    }
+    return [f"+systems.{name}.{key}={value}" for key, value in values.items()]
+
+
+def results(root: Path) -> tuple[dict[str, dict], dict[str, tuple[str, ...]], dict[str, dict]]:
+    """The scores in a store, the hashes of its outputs, and its failures."""
+    store = Store(root).refresh()
+    return store.scores, {unit: output.files for unit, output in store.outputs.items()}, store.failures
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait until ``condition`` holds; fail if it does not within a minute."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "waited for a minute in vain"
+        time.sleep(0.005)
