@@ -7,8 +7,9 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
-from gmsdi.errors import GmsdiError
+from gmsdi.errors import BadInputError, GmsdiError
 
 INTERRUPTED = 130
 EPILOG = """\
@@ -24,13 +25,8 @@ exit codes: 0 good, 1 a quality regression, 2 an integrity failure (corrupt, mis
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; every error that a user can act on is one line and an exit code."""
-    parser = _parser()
-    options, rest = parser.parse_known_args(arguments)
-    if unknown := [word for word in rest if word.startswith("-")]:
-        parser.error(f"unknown option {unknown[0]}")
-    options.overrides += rest
     try:
-        return _run(options)
+        return _run(_parse(arguments))
     except GmsdiError as error:
         return _fail(str(error), error.exit_code)
     except OSError as error:
@@ -39,8 +35,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("interrupted; what was finished is kept, run again to go on", INTERRUPTED)
 
 
+class _Parser(argparse.ArgumentParser):
+    """argparse would end with 2, which here means an integrity failure."""
+
+    def error(self, message: str) -> NoReturn:
+        raise BadInputError(f"{message}; see `{self.prog} --help`")
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Options may stand before, between and after overrides, which argparse's own subcommands do not allow."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    unknown = [word for word in rest if word.startswith("-") or not hasattr(options, "overrides")]
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if rest:
+        options.overrides += rest
+    return options
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="gmsdi",
         description="Benchmark of generalized multi-source diffusion inference.",
         epilog=EPILOG,
@@ -53,6 +68,11 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument("action", choices=("prepare", "verify"), help="make a split ready, or check all of it")
         verb.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="KEY=VALUE or GROUP=OPTION")
         verb.add_argument("--cfg", choices=("job",), help="print the composed config and stop")
+    summary = "convert a pytorch-lightning checkpoint of MSDM, executing nothing of it"
+    verb = verbs.add_parser("import-checkpoint", help=summary, description=summary)
+    verb.add_argument("file", metavar="FILE", help="the .ckpt file")
+    verb.add_argument("out", metavar="OUT", help="the .safetensors file to write; its manifest goes beside it")
+    verb.add_argument("--stem", help="of a weakly supervised model: the one stem that it knows")
     return parser
 
 
@@ -65,9 +85,11 @@ SUMMARIES = {
 
 
 def _run(options: argparse.Namespace) -> int:
+    logging.basicConfig(format="warning: %(message)s", level=logging.WARNING)
+    if options.verb == "import-checkpoint":
+        return _import_checkpoint(options)
     from benchmarks import config, verbs
 
-    logging.basicConfig(format="warning: %(message)s", level=logging.WARNING)
     settings = config.load(options.overrides)
     if options.cfg:
         print(config.show(settings), end="")
@@ -75,6 +97,15 @@ def _run(options: argparse.Namespace) -> int:
     name = f"{options.verb}_{options.action}" if options.verb == "data" else options.verb
     verb: Callable[..., int] = getattr(verbs, name)
     return verb(settings)
+
+
+def _import_checkpoint(options: argparse.Namespace) -> int:
+    from gmsdi import checkpoint, lightning
+
+    weights, manifest = lightning.to_checkpoint(lightning.read_lightning(options.file), options.stem)
+    checkpoint.save(options.out, weights, manifest)
+    print(f"wrote {options.out}: {manifest.kind}, {sum(tensor.numel() for tensor in weights.values()):,} parameters")
+    return 0
 
 
 def _fail(message: str, code: int) -> int:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import cli
-from gmsdi import SAMPLE_RATE, STEMS, audio
+from gmsdi import SAMPLE_RATE, STEMS, audio, checkpoint
 
 SMALL = ["protocol.chunk=22050", "metrics.si_sdri.window=1.0", "metrics.si_sdri.hop=0.5"]
 
@@ -116,6 +117,33 @@ def test_bad_input_is_one_line_and_exit_code_4(
     errors = [line for line in lines if line.startswith("error: ")]
     assert len(errors) == 1
     assert said in errors[0]
+
+
+@pytest.mark.parametrize(
+    "words", [["runn"], ["run", "--force"], ["data", "verfy"], [], ["import-checkpoint", "a", "b", "c"]]
+)
+def test_a_wrong_verb_or_option_is_bad_input_too(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == 4
+    assert "--help" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_msdm_is_imported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from gmsdi.unet import UNet1d, UNetConfig
+
+    lists = {"multipliers": [1, 2], "factors": [2], "num_blocks": [1], "attentions": [False]}
+    small = {"channels": 16, "patch_factor": 4, "resnet_groups": 4, "attention_heads": 2, "attention_features": 8}
+    network = UNet1d(UNetConfig(4, **small, **{name: tuple(values) for name, values in lists.items()}))
+    lightning = {
+        "state_dict": {f"model.unet.{name}": tensor for name, tensor in network.state_dict().items()},
+        "hyper_parameters": {"in_channels": 4, "diffusion_sigma_data": 0.2, "patch_blocks": 1, **small, **lists},
+        "epoch": 1,
+        "global_step": 10,
+    }
+    torch.save(lightning, tmp_path / "msdm.ckpt")
+    assert cli.main(["import-checkpoint", str(tmp_path / "msdm.ckpt"), str(tmp_path / "msdm.safetensors")]) == 0
+    assert "msdm" in capsys.readouterr().out
+    imported = checkpoint.load(tmp_path / "msdm.safetensors", kind="msdm", rate=SAMPLE_RATE)
+    checkpoint.load_into(network, imported)
 
 
 def test_a_failed_excerpt_ends_with_2_and_the_table_counts_it(

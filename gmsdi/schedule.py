@@ -1,0 +1,30 @@
+"""Noise levels: the ones a sampler walks down, and the ones a denoiser is trained at.
+
+Source: Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models" (EDM, NeurIPS 2022).
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+
+def karras(steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> torch.Tensor:
+    """``steps`` levels from ``sigma_max`` down to ``sigma_min`` and a final 0, so that there are ``steps`` steps. ``[steps + 1]``
+
+    EDM, equation 5; float64, for a sampler of hundreds of steps adds them up.
+    """
+    ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
+    high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
+    return torch.cat([(high + ramp * (low - high)) ** rho, torch.zeros(1, dtype=torch.float64)])
+
+
+@dataclass(frozen=True)
+class LogNormal:
+    """Training levels, ln σ ~ N(mean, std²) (EDM, table 1; MSDM has mean −3, std 1)."""
+
+    mean: float = -3.0
+    std: float = 1.0
+
+    def sample(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        """``count`` levels, ``[count]``."""
+        return (self.mean + self.std * torch.randn(count, generator=generator)).exp()
