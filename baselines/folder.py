@@ -14,13 +14,13 @@ from gmsdi.system import Batch, Separator
 
 SUFFIXES = (".wav", ".flac")
 LENGTH_TOLERANCE = 0.1
-"""Seconds by which an estimate may be shorter than the track that it is an estimate of."""
+"""Seconds by which an estimate may be too short for an excerpt, or longer than its track."""
 
 
 class FolderEstimates(Separator):
     """Estimates read from ``estimates``. Any subset of tracks; another rate is resampled, stereo is mixed down.
 
-    Raises ``BadInputError`` for a track that is not there, a stem that is missing or too short, and unreadable audio.
+    Raises ``BadInputError`` for a stem that is missing, there twice, too short or too long, and for unreadable audio.
     """
 
     def __init__(self, estimates: str | None) -> None:
@@ -34,15 +34,18 @@ class FolderEstimates(Separator):
         folder = _existing(arguments["estimates"])
         return {str(path.relative_to(folder)): audio.file_sha256(path) for path in _files(folder)}
 
+    def covers(self, track: str) -> bool:
+        return (self.folder / track).is_dir()
+
     def separate(self, batch: Batch) -> torch.Tensor:
         length = batch.mixtures.shape[1]
         estimates = [
-            self._excerpt(track, start, length, batch.rate)
-            for track, start in zip(batch.tracks, batch.starts, strict=True)
+            self._excerpt(track, start, length, frames, batch.rate)
+            for track, start, frames in zip(batch.tracks, batch.starts, batch.frames, strict=True)
         ]
         return torch.from_numpy(np.stack(estimates))  # [B, K, T]
 
-    def _excerpt(self, track: str, start: int, length: int, rate: int) -> audio.Samples:
+    def _excerpt(self, track: str, start: int, length: int, frames: int, rate: int) -> audio.Samples:
         excerpt = np.zeros((len(STEMS), length), dtype=np.float32)
         for k, stem in enumerate(STEMS):
             path = self._path(track, stem)
@@ -50,15 +53,22 @@ class FolderEstimates(Separator):
             lacking = (start + length - len(samples)) / rate
             if lacking > LENGTH_TOLERANCE:
                 raise BadInputError(f"{path}: ends {lacking:.2f} s before the excerpt does; is it of the whole song?")
+            excess = (len(samples) - frames) / rate
+            if excess > LENGTH_TOLERANCE:
+                raise BadInputError(f"{path}: {excess:.2f} s longer than the song; is the rate in its header right?")
             piece = samples[start : start + length]
             excerpt[k, : len(piece)] = piece
         return excerpt
 
     def _path(self, track: str, stem: str) -> Path:
-        for suffix in SUFFIXES:
-            if (path := self.folder / track / f"{stem}{suffix}").exists():
-                return path
-        raise BadInputError(f"{self.folder / track}: no estimate of {stem}; write {stem}.wav (zeros if there is none)")
+        paths = [path for suffix in SUFFIXES if (path := self.folder / track / f"{stem}{suffix}").exists()]
+        if not paths:
+            raise BadInputError(
+                f"{self.folder / track}: no estimate of {stem}; write {stem}.wav (zeros if there is none)"
+            )
+        if len(paths) > 1:
+            raise BadInputError(f"{self.folder / track}: {stem} is there as {' and '.join(SUFFIXES)}; remove one")
+        return paths[0]
 
 
 def _read(path: Path, rate: int) -> audio.Samples:

@@ -26,6 +26,7 @@ from benchmarks.tables.table import (
     ReportedSection,
     Table,
 )
+from gmsdi import STEMS
 from gmsdi.errors import BadInputError
 
 STATISTICS_SEED = 0
@@ -69,7 +70,7 @@ def make_table(
         groups=tuple(Group(group.title, metrics[group.metric].columns[group.column]) for group in groups),
         rows=rows,
         baseline=baseline.label if baseline else "",
-        caption=_caption(plan, baseline),
+        caption=_caption(plan, config["baseline"], baseline),
         reported=_reported(config["reported"], groups) if config["reported"] else None,
         provenance=provenance,
     )
@@ -108,7 +109,7 @@ def _row(
         tracks=min(len(records) for records in own.values()),
         expected=len(plan.tracks),
         units=tuple(unit.id for unit in units),
-        notes=tuple(_notes(system, own, plan, store, provenance)),
+        notes=tuple(_notes(system, own, plan, metrics, store, provenance)),
     )
 
 
@@ -163,40 +164,52 @@ def _reason(scores: Scores, group: ColumnGroup, tracks: Sequence[str]) -> str:
     return "; ".join(sorted(reasons)) or "no window counts"
 
 
-def _notes(system: SystemSpec, own: Scores, plan: Plan, store: Store, provenance: Record) -> list[str]:
+def _notes(
+    system: SystemSpec, own: Scores, plan: Plan, metrics: dict[str, Metric], store: Store, provenance: Record
+) -> list[str]:
     """What a reader must know of a row: units that failed, and code that is not the code at hand."""
     notes = []
     units = list(plan.of_system(system))
     failures = [store.failures[unit.id] for unit in units if unit.id in store.failures and unit.id not in store.outputs]
     if failures:
         notes.append(f"{len(failures)} of {len(units)} excerpts failed: {failures[0]['message']}")
-    runs = {store.outputs[unit.id].run for unit in units if unit.id in store.outputs}
-    other = {store.run(run)["code"]["systems"] for run in runs} - {provenance["code"]["systems"]}
-    if other:
-        notes.append(
-            f"made by other code ({', '.join(sorted(map(short, other)))}) than this ({short(provenance['code']['systems'])})"
-        )
-    scored = {record["run"] for records in own.values() for record in records.values()}
-    other = {store.run(run)["code"]["metrics"] for run in scored} - {provenance["code"]["metrics"]}
-    if other:
-        notes.append(
-            f"scored by other code ({', '.join(sorted(map(short, other)))}) than this ({short(provenance['code']['metrics'])})"
-        )
+    made = {store.outputs[unit.id].run for unit in units if unit.id in store.outputs}
+    notes += _other_code("made", system.module, made, store, provenance)
+    for name, records in own.items():
+        scored = {record["run"] for record in records.values()}
+        notes += _other_code("scored", type(metrics[name]).__module__, scored, store, provenance)
     return notes
 
 
-def _caption(plan: Plan, baseline: SystemSpec | None) -> tuple[str, ...]:
+def _other_code(verb: str, module: str, runs: set[str], store: Store, provenance: Record) -> list[str]:
+    """A note if ``module``, or what it imports, says something else now than it did in some of ``runs``."""
+    here = provenance["code"].get(module, "")
+    others = {store.run(run)["code"].get(module, "") for run in runs} - {here}
+    names = ", ".join(short(other) or "unknown" for other in sorted(others))
+    return (
+        [f"{verb} by other code of {module} ({names}) than this ({short(here)}); store=DIR makes it anew"]
+        if others
+        else []
+    )
+
+
+def _caption(plan: Plan, wanted: str, baseline: SystemSpec | None) -> tuple[str, ...]:
     chunks = sum(len(units) for (system, _), units in plan.units.items() if system == plan.systems[0].id)
     sentences = [
         f"Measured on {plan.manifest.title} {plan.manifest.split}: {len(plan.tracks)} songs, {chunks} chunks; "
         f"{plan.protocol.describe(plan.manifest.rate)}.",
         "Intervals: 95 % bootstrap over songs.",
     ]
-    if baseline:
+    songs = len(plan.tracks)
+    if baseline is None:
+        sentences.append(f"No tests: the baseline, {wanted}, is not among the systems.")
+    elif len(STEMS) * 2 / 2**songs < 0.05:
         sentences.append("Tests: paired sign flips over songs, Holm-corrected over the stems.")
+    else:
+        sentences.append(f"No test of a stem can reach p < 0.05 on {songs} songs (sign flips, Holm-corrected).")
     short_songs = len(plan.manifest.tracks) - len(plan.tracks)
     if short_songs:
-        sentences.append(f"{short_songs} songs are shorter than one chunk and left out, as the protocol says.")
+        sentences.append(f"Left out, as shorter than one chunk: {short_songs} of {len(plan.manifest.tracks)} songs.")
     return tuple(sentences)
 
 
@@ -205,7 +218,10 @@ REPORTED = Path(__file__).resolve().parent.parent / "results" / "reported"
 
 def _reported(name: str, groups: Sequence[ColumnGroup]) -> ReportedSection:
     """The literature's rows from results/reported, placed under the group that they were measured by."""
-    content = yaml.safe_load((REPORTED / f"{name}.yaml").read_text())
+    path = REPORTED / f"{name}.yaml"
+    if not path.is_file():
+        raise BadInputError(f"table.reported={name}: there is no {path}")
+    content = yaml.safe_load(path.read_text())
     measured = [(group.metric, group.column) for group in groups]
     if (content["metric"], content["column"]) not in measured:
         raise BadInputError(

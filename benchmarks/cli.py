@@ -6,12 +6,16 @@ Only what a verb needs is imported, and only when it runs: ``gmsdi --help`` must
 import argparse
 import logging
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from gmsdi.errors import BadInputError, GmsdiError
 
 INTERRUPTED = 130
+DEFECT = 70
+"""Not 1, which would read as a quality regression."""
+
 EPILOG = """\
 Overrides are hydra's: KEY=VALUE changes a value, GROUP=OPTION picks a file of configs/GROUP, e.g.
 
@@ -20,7 +24,8 @@ Overrides are hydra's: KEY=VALUE changes a value, GROUP=OPTION picks a file of c
   gmsdi run --cfg job
 
 exit codes: 0 good, 1 a quality regression, 2 an integrity failure (corrupt, missing, stale),
-            3 not comparable, 4 bad input (a file, a key, a value, a full disk)"""
+            3 not comparable, 4 bad input (a file, a key, a value, a full disk),
+            70 a defect of gmsdi, 130 interrupted"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{error.filename or 'disk'}: {error.strerror or error}; what was finished is kept, run again", 4)
     except KeyboardInterrupt:
         return _fail("interrupted; what was finished is kept, run again to go on", INTERRUPTED)
+    except Exception:
+        traceback.print_exc()
+        return _fail("this is a defect of gmsdi; please report it with the lines above", DEFECT)
 
 
 class _Parser(argparse.ArgumentParser):

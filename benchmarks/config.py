@@ -2,17 +2,45 @@
 
 import difflib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import OverrideType
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf
+from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException
+from hydra.utils import instantiate
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from gmsdi.errors import BadInputError
+from gmsdi.errors import BadInputError, GmsdiError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+
+@dataclass
+class Settings:
+    """The types of the root of ``configs/config.yaml``; a value of another type is refused."""
+
+    dataset: Any = MISSING
+    protocol: Any = MISSING
+    systems: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    launcher: Any = MISSING
+    table: Any = MISSING
+    data: str | None = None
+    split: str = MISSING
+    estimates: str | None = None
+    cache: str = MISSING
+    store: str = MISSING
+    out: str = MISSING
+    seed: int = MISSING
+    device: str = MISSING
+    batch_size: int = MISSING
+    keep_audio: Any = MISSING
+    dry_run: bool = MISSING
+    allow_partial: bool = MISSING
 
 
 def load(overrides: Sequence[str]) -> DictConfig:
@@ -20,11 +48,27 @@ def load(overrides: Sequence[str]) -> DictConfig:
     try:
         _check(overrides)
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            return compose("config", overrides=list(overrides))
-    except (MissingConfigException, ConfigCompositionException) as error:
-        raise BadInputError(" ".join(str(error).split("\n")[0].split())) from None
+            config = compose("config", overrides=list(overrides))
+        return OmegaConf.merge(OmegaConf.structured(Settings), config)  # type: ignore[return-value]
+    except (MissingConfigException, ConfigCompositionException, OmegaConfBaseException) as error:
+        key = getattr(error, "full_key", None)
+        where = f"{key}: " if key else ""
+        raise BadInputError(where + " ".join(str(error).split("\n")[0].split())) from None
     except HydraException as error:
-        raise BadInputError(f"cannot read the overrides: {' '.join(str(error).split())}") from None
+        hint = "; quote a value with spaces or signs twice: 'data=\"/my data\"'"
+        raise BadInputError(f"cannot read the overrides: {str(error).splitlines()[0]}{hint}") from None
+
+
+def build(node: DictConfig) -> Any:
+    """What a node with ``_target_`` describes; ``BadInputError`` that names the class when it cannot be made."""
+    try:
+        return instantiate(node)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, GmsdiError | OSError):
+            raise cause from None
+        reason = " ".join(str(cause or error).split())
+        raise BadInputError(f"{node.get('_target_')}: {reason}; see `--cfg job`") from None
 
 
 def show(config: DictConfig) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table as Grid
 
+from benchmarks.config import build
 from benchmarks.provenance import provenance
 from benchmarks.store import Store
 
@@ -79,10 +80,12 @@ def _soundfont(config: DictConfig) -> Finding:
 
 def _dataset(config: DictConfig) -> Finding:
     what = f"{config.dataset.title} {config.split}"
-    prepared = sorted(Path(config.cache).rglob(f"{config.split}.jsonl"))
-    if config.data and not Path(config.data).is_dir():
-        return Finding(what, f"{config.data} is no folder", "give data=FOLDER")
-    return Finding(what, f"{len(prepared)} prepared split(s) in {config.cache}; prepared on first use")
+    if build(config.dataset).is_ready(config.split):
+        return Finding(what, "ready")
+    needs_data = OmegaConf.to_yaml(config.dataset, resolve=False).count("${data}") > 0
+    if needs_data and (config.data is None or not Path(config.data).is_dir()):
+        return Finding(what, f"data={config.data} is no folder", "give data=FOLDER, where the dataset lies")
+    return Finding(what, "will be prepared on first use")
 
 
 def _store(config: DictConfig) -> Finding:

@@ -21,6 +21,9 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 REPORTED = 5
 """Failures of a system that are shown as they happen; all are recorded."""
 
+Failures = dict[str, Exception]
+"""What went wrong, by unit id."""
+
 
 def execute(
     system: SystemSpec,
@@ -31,11 +34,11 @@ def execute(
     batch_size: int,
     device: str,
     run: str,
-) -> int:
-    """Compute those of one system's ``units`` that are ``missing``; returns how many failed.
+) -> Failures:
+    """Compute those of one system's ``units`` that are ``missing``; returns what failed.
 
     ``missing`` is asked again whenever the store may have changed. A unit that fails is recorded and does not stop the others. Units
-    that another process holds are waited for, and taken over if it dies.
+    that another process holds are waited for, and taken over if it dies. Tracks that the system does not cover are left out.
     """
 
     def pending(some: list[WorkUnit]) -> list[WorkUnit]:
@@ -44,14 +47,15 @@ def execute(
 
     todo = pending(list(units))
     if not todo:
-        return 0
-    failed = 0
+        return {}
+    failures: Failures = {}
     worker = Worker(system, dataset, store, device, run)
+    todo = worker.covered(todo)
     with store.leases() as leases, progress(f"separating: {system.name}", len(todo)) as advance:
         for batch in leases.share(todo, lambda unit: unit.id, pending, batch_size):
-            failed += worker.run(batch)
+            failures |= worker.run(batch)
             advance(len(batch))
-    return failed
+    return failures
 
 
 class Worker:
@@ -68,19 +72,27 @@ class Worker:
         self._reported = 0
         self._last: tuple[str, audio.Samples] | None = None
 
-    def run(self, units: list[WorkUnit]) -> int:
-        """Compute and record a batch; returns how many units failed. A batch that fails is tried unit by unit."""
+    def covered(self, units: list[WorkUnit]) -> list[WorkUnit]:
+        """The units of tracks that the system covers; the others are said, not failed."""
+        tracks = list(dict.fromkeys(unit.excerpt.track for unit in units))
+        absent = [track for track in tracks if not self.separator.covers(track)]
+        if absent:
+            say(f"{self.system.name}: covers {len(tracks) - len(absent)} of {len(tracks)} songs; not {absent[0]}, …")
+        return [unit for unit in units if unit.excerpt.track not in set(absent)]
+
+    def run(self, units: list[WorkUnit]) -> Failures:
+        """Compute and record a batch; returns what failed. A batch that fails is tried unit by unit."""
         try:
             self.store.record_outputs(self._compute(units))
         except Exception as error:
             if isinstance(error, OSError) and error.errno in FULL:
                 raise
             if len(units) > 1:
-                return sum(self.run([unit]) for unit in units)
+                return {key: failure for unit in units for key, failure in self.run([unit]).items()}
             self.store.record_failure(units[0], error, self.provenance)
             self._report(units[0])
-            return 1
-        return 0
+            return {units[0].id: error}
+        return {}
 
     def _report(self, unit: WorkUnit) -> None:
         self._reported += 1
@@ -99,6 +111,7 @@ class Worker:
             seeds=tuple(unit.seed for unit in units),
             tracks=tuple(unit.excerpt.track for unit in units),
             starts=tuple(unit.excerpt.start for unit in units),
+            frames=tuple(self._tracks[unit.excerpt.track].frames for unit in units),
             references=torch.from_numpy(references).to(self.device) if self.separator.reads_references else None,
         )
         began = time.perf_counter()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from benchmarks.data.dataset import Dataset
-from benchmarks.execute import execute
+from benchmarks.execute import Failures, execute
 from benchmarks.metrics.scores import Metric
 from benchmarks.plan import Plan, WorkUnit
 from benchmarks.score import score, score_key
@@ -30,20 +30,27 @@ class Job:
 class Local:
     """In this process, one system after the other; a system is scored, and its audio dropped, before the next begins."""
 
-    def run(self, job: Job) -> int:
-        """Carry the job out; returns how many units failed."""
-        return sum(_run_system(system, job) for system in job.plan.systems)
+    def run(self, job: Job) -> Failures:
+        """Carry the job out; returns what failed."""
+        distinct = {system.id: system for system in job.plan.systems}  # two names may stand for one system
+        return {unit: failure for system in distinct.values() for unit, failure in _run_system(system, job).items()}
 
 
-def _run_system(system: SystemSpec, job: Job) -> int:
+def _run_system(system: SystemSpec, job: Job) -> Failures:
     units = list(job.plan.of_system(system))
-    failed = execute(
-        system, units, lambda some: _missing(some, job), job.dataset, job.store, job.batch_size, job.device, job.run
-    )
+    damaged = job.store.remove_damaged(units)
+
+    def missing(some: list[WorkUnit]) -> list[WorkUnit]:
+        needed = {unit.id for unit in _missing(some, job)}
+        return [
+            unit for unit in some if unit.id in needed or (unit.id in damaged and not job.store.has_output(unit.id))
+        ]
+
+    failures = execute(system, units, missing, job.dataset, job.store, job.batch_size, job.device, job.run)
     score(system, job.plan, job.metrics, job.dataset, job.store, job.run)
     if job.keep_audio != "float32":
         _drop_audio(units, job)
-    return failed
+    return failures
 
 
 def missing_units(system: SystemSpec, job: Job) -> list[WorkUnit]:

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Protocol
 
 from rich.console import Console
@@ -15,8 +16,9 @@ LOG_EVERY = 10.0
 _console = Console(stderr=True)
 
 
+@cache
 def warn(message: str) -> None:
-    """Print one warning line to standard error."""
+    """Print one warning line to standard error; the same warning once."""
     print(f"warning: {message}", file=sys.stderr, flush=True)
 
 

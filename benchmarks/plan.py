@@ -36,6 +36,10 @@ class Protocol:
     chunk: int = 262_144
     chunks_per_track: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.chunk < 1 or (self.chunks_per_track is not None and self.chunks_per_track < 1):
+            raise BadInputError(f"protocol {self.name}: chunk and chunks_per_track must be at least 1")
+
     def describe(self, rate: int) -> str:
         """In words, for a table's caption."""
         which = "all whole chunks" if self.chunks_per_track is None else f"the first {self.chunks_per_track} chunk(s)"

@@ -4,9 +4,10 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
+from benchmarks.config import build
 from benchmarks.identity import canonical, digest
 from gmsdi.errors import BadInputError
 from gmsdi.system import Separator
@@ -24,11 +25,13 @@ class SystemSpec:
 
     def build(self) -> Separator:
         """The system itself: loads weights, so only where it runs."""
-        return instantiate(self.config)
+        separator: Separator = build(self.config)
+        return separator
 
     @property
-    def reads_references(self) -> bool:
-        return get_class(self.config._target_).reads_references  # type: ignore[attr-defined]
+    def module(self) -> str:
+        """Where its class is defined."""
+        return get_class(self.config._target_).__module__
 
 
 def resolve(name: str, node: DictConfig) -> SystemSpec:
@@ -37,11 +40,13 @@ def resolve(name: str, node: DictConfig) -> SystemSpec:
     The identity holds the class, all arguments of its constructor with the defaults of the code filled in, and instead of each path
     the sha256 of what lies there: another default, or another checkpoint under the same name, is another system.
     """
-    config = node.separator
+    config = node.get("separator")
+    if config is None or "_target_" not in config or "label" not in node:
+        raise BadInputError(f"system {name}: needs a label and a separator with a _target_; see configs/system/")
     try:
         target: type[Separator] = get_class(config._target_)
-    except ImportError as error:
-        raise BadInputError(f"system {name}: {error}") from None
+    except (ImportError, ValueError) as error:
+        raise BadInputError(f"system {name}: {' '.join(str(error).split())}") from None
     given: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     given.pop("_target_")
     try:

@@ -13,6 +13,8 @@ import numpy.typing as npt
 from benchmarks.metrics.scores import Pooling, Values, WindowScores
 
 RESAMPLES = 10_000
+FEWEST = 3
+"""Tracks below which no interval is given: resampling one or two says nothing of the others."""
 EXACT = 13
 """Up to so many tracks all 2^n sign flips are enumerated; beyond, ``RESAMPLES`` random ones."""
 
@@ -75,6 +77,8 @@ def interval(tracks: TrackStatistics, seed: int, level: float = 0.95) -> tuple[V
         defined = np.isfinite(cells).any(axis=0)
         bounds = np.full((2, cells.shape[1]), np.nan)
         bounds[:, defined] = np.nanquantile(cells[:, defined], [(1 - level) / 2, (1 + level) / 2], axis=0)
+    tracks_of = (tracks.weights > 0).sum(axis=0)  # [K]
+    bounds[:, np.append(tracks_of, tracks_of.min()) < FEWEST] = np.nan
     return bounds[0], bounds[1]
 
 

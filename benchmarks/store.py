@@ -3,6 +3,7 @@
 Layout below the root:
 
     audio/ab/UNIT/{bass,drums,guitar,piano}.wav, unit.json   outputs (float32) and what they are; appear complete or not at all
+    flac/ab/UNIT/{bass,drums,guitar,piano}.flac              what keep_audio=flac leaves of them to listen to
     outputs/*.jsonl    completion records, written last: the hashes of each output's files
     scores/*.jsonl     a metric's scores of one track through one system
     failures/*.jsonl   what went wrong with which unit, once per attempt
@@ -16,16 +17,18 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from benchmarks.identity import canonical, digest
+from benchmarks.identity import canonical, digest, short
 from benchmarks.journal import Journal, Record
 from benchmarks.lease import Leases
+from benchmarks.notices import warn
 from benchmarks.plan import WorkUnit
 from gmsdi import STEMS, audio
 from gmsdi.errors import BadInputError, IntegrityError
@@ -99,8 +102,22 @@ class Store:
         return output
 
     def record_outputs(self, outputs: Iterable[Output]) -> None:
-        """Declare outputs done."""
+        """Declare outputs done.
+
+        One that was scored and dropped may be made again, for another metric, but must come out as it was: ``IntegrityError``
+        otherwise, and the old record and its scores stay.
+        """
         outputs = list(outputs)
+        for output in outputs:
+            before = self.outputs.get(output.unit, output)
+            if before.files != output.files and any(
+                before.sha256 in score["outputs"] for score in self.scores.values()
+            ):
+                shutil.rmtree(self.audio_folder(output.unit))
+                raise IntegrityError(
+                    f"unit {short(output.unit)} came out otherwise than when it was scored (not deterministic, or another device "
+                    "or library); score all metrics in one run, or keep_audio=float32, or another store=DIR"
+                )
         self._outputs.append(_output_record(output) for output in outputs)
         self.outputs.update({output.unit: output for output in outputs})
 
@@ -116,6 +133,24 @@ class Store:
                 raise IntegrityError(f"{path}: changed since it was written; remove {folder} and run again")
             stems.append(audio.read(path)[0][0])
         return np.stack(stems)
+
+    def remove_damaged(self, units: Sequence[WorkUnit]) -> set[str]:
+        """Remove, with a warning, the audio of units whose files are not those that were recorded; returns their ids."""
+
+        def is_damaged(unit: WorkUnit) -> bool:
+            try:
+                self.read_output(unit)
+            except (IntegrityError, BadInputError):
+                return True
+            return False
+
+        present = [unit for unit in units if self.has_output(unit.id)]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            damaged = {unit.id for unit, bad in zip(present, pool.map(is_damaged, present), strict=True) if bad}
+        for unit_id in damaged:
+            warn(f"{self.audio_folder(unit_id)}: changed since it was written; made again")
+            shutil.rmtree(self.audio_folder(unit_id))
+        return damaged
 
     def has_output(self, unit: str) -> bool:
         """Whether a unit is recorded as done and its float32 audio has not been dropped."""

@@ -1,14 +1,15 @@
 """What the verbs of the command line do, given a composed config. Each returns an exit code."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import cast, get_args
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table as Grid
 
-from benchmarks.data.dataset import Dataset
+from benchmarks.config import build
+from benchmarks.data.dataset import Dataset, track_folders
 from benchmarks.data.msdm_layout import MsdmLayout
 from benchmarks.launch import Job, missing_units
 from benchmarks.metrics.scores import Metric
@@ -30,12 +31,14 @@ def run(config: DictConfig) -> int:
         return 0
     store = open_store(config.store)
     job = _job(config, store, store.record_run(provenance(_device(config.device))))
-    failed = instantiate(config.launcher).run(job)
+    failures = build(config.launcher).run(job)
     store.compact()
     total = sum(len(units) for units in job.plan.units.values())
-    say(f"{total - failed} of {total} excerpts done; the store is {config.store}")
-    if failed:
-        raise IntegrityError(f"{failed} of {total} excerpts failed (see above); run again to retry them")
+    say(f"{total - len(failures)} of {total} excerpts done or left out; the store is {config.store}")
+    if failures:
+        bad_input = all(isinstance(failure, BadInputError) for failure in failures.values())
+        kind, remedy = (BadInputError, "mend the input") if bad_input else (IntegrityError, "run again to retry")
+        raise kind(f"{len(failures)} of {total} excerpts failed, see above; {remedy}")
     return 0
 
 
@@ -44,11 +47,14 @@ def table(config: DictConfig) -> int:
     from benchmarks.aggregate import make_table
     from benchmarks.tables.render import print_table, write_all
 
+    if not Path(config.store).is_dir():
+        raise IntegrityError(f"{config.store}: no store here; run `gmsdi run` with the same overrides first")
     job = _job(config, Store(config.store).refresh(), run="")
     metrics = dict(zip(config.metrics, job.metrics, strict=True))
     content = OmegaConf.to_container(config.table, resolve=True)
     made = make_table(content, job.plan, metrics, job.store, provenance(job.device))  # type: ignore[arg-type]
-    print_table(made, Console())
+    with suppress(SystemExit):  # rich's answer to a reader who has seen enough (`| head`); the files are still due
+        print_table(made, Console())
     for path in write_all(made, Path(config.out)):
         say(f"wrote {path}")
     if made.partial and not config.allow_partial:
@@ -72,7 +78,7 @@ def data_verify(config: DictConfig) -> int:
     """Re-read and re-hash the split, and compare it with the other splits that are ready; exit 2 if anything is wrong."""
     from benchmarks.data.verify import Report, inspect_folder, print_report, verify
 
-    source = instantiate(config.dataset)
+    source = build(config.dataset)
     names = [config.split, *(name for name in SPLITS if name != config.split and source.is_ready(name))]
     try:
         report = verify([source.split(name) for name in names])
@@ -81,6 +87,7 @@ def data_verify(config: DictConfig) -> int:
             raise
         # not even a manifest can be made: look at all files, not just at the first that is bad
         folders = [Path(source.root or "") / name for name in names]
+        track_folders(folders[0])
         report = Report((), tuple(problem for folder in folders for problem in inspect_folder(folder, SAMPLE_RATE)))
     print_report(report, Console())
     if report.problems:
@@ -99,27 +106,33 @@ def _job(config: DictConfig, store: Store, run: str) -> Job:
     keep_audio = str(config.keep_audio).lower()
     if keep_audio not in get_args(KeepAudio):
         raise BadInputError(f"keep_audio={config.keep_audio}: choose one of {', '.join(get_args(KeepAudio))}")
+    if not config.systems or not config.metrics:
+        raise BadInputError("there is nothing to do: give at least one system=[…] and one metric=[…]")
     if config.batch_size < 1:
         raise BadInputError(f"batch_size={config.batch_size}: at least 1 is needed")
     systems = [resolve(name, node) for name, node in config.systems.items()]
-    metrics: tuple[Metric, ...] = tuple(instantiate(metric) for metric in config.metrics.values())
+    metrics: tuple[Metric, ...] = tuple(build(metric) for metric in config.metrics.values())
     dataset = _dataset(config)
-    plan = make_plan(dataset.manifest, instantiate(config.protocol), systems, config.seed)
+    plan = make_plan(dataset.manifest, build(config.protocol), systems, config.seed)
     return Job(
         plan, dataset, metrics, store, config.batch_size, cast(KeepAudio, keep_audio), _device(config.device), run
     )
 
 
 def _dataset(config: DictConfig) -> Dataset:
-    return instantiate(config.dataset).split(config.split)
+    return build(config.dataset).split(config.split)
 
 
 def _device(wanted: str) -> str:
-    if wanted != "auto":
-        return wanted
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        raise BadInputError(f"device={wanted}: {str(error).splitlines()[0]}") from None
+    return wanted
 
 
 def _print_cost(job: Job) -> None:

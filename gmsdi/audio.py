@@ -23,6 +23,9 @@ from gmsdi.errors import BadInputError
 
 Samples = npt.NDArray[np.float32]
 
+STREAMED = 0xFFFFFFFF
+"""The number of bytes that a WAV announces whose writer did not know it, as in a pipe."""
+
 IEEE_FLOAT = 3
 """The format tag of a WAV of floating-point samples."""
 
@@ -53,6 +56,8 @@ def _read_float32(path: Path) -> tuple[Samples, int] | None:
     if header is None:
         return None
     form, start, size = header
+    if size == STREAMED:
+        return None
     missing = start + size - path.stat().st_size
     if missing > 0:
         raise BadInputError(f"{path}: truncated, {missing} of {size} bytes of samples are missing; copy it again")

@@ -2,17 +2,21 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+
+from gmsdi import audio
 
 
 @dataclass(frozen=True)
 class Batch:
     """What a separator may know of ``B`` excerpts.
 
-    ``seeds`` are the items' own: an item's result must not depend on what else is in the batch. ``tracks`` and ``starts`` (samples)
-    say where an item comes from; ``references`` is given only to separators that declare ``reads_references``.
+    ``seeds`` are the items' own: an item's result must not depend on what else is in the batch. ``tracks``, ``starts`` and ``frames``
+    say which track an item comes from, where it starts there, and how long that track is (samples). ``references`` is given only to
+    separators that declare ``reads_references``.
     """
 
     mixtures: torch.Tensor  # [B, T] float32
@@ -20,6 +24,7 @@ class Batch:
     seeds: tuple[int, ...]
     tracks: tuple[str, ...]
     starts: tuple[int, ...]
+    frames: tuple[int, ...]
     references: torch.Tensor | None = None  # [B, K, T]
 
 
@@ -31,12 +36,28 @@ class Separator(ABC):
 
     @classmethod
     def identify(cls, **arguments: Any) -> dict[str, Any]:
-        """What the constructor's arguments mean by content: a path to weights or files becomes the sha256 of what is there.
+        """What the constructor's arguments mean by content: a path becomes the sha256 of the file, or of the files, that lie there.
 
         The identity of everything that the system outputs is made from this, without building the system.
         """
-        return arguments
+        return {name: _content(value) for name, value in arguments.items()}
+
+    def covers(self, track: str) -> bool:
+        """Whether the system has anything to say of a track; its row lacks those that it does not cover."""
+        return True
 
     @abstractmethod
     def separate(self, batch: Batch) -> torch.Tensor:
         """The stems ``[B, K, T]`` of the mixtures, float32, in the order of ``gmsdi.STEMS``."""
+
+
+def _content(value: Any) -> Any:
+    """The sha256 of what a path leads to; anything else as it is. A word without slash or suffix is never taken for a path."""
+    if not isinstance(value, str | Path) or ("/" not in str(value) and not Path(value).suffix):
+        return value
+    path = Path(value)
+    if path.is_dir():
+        return {
+            str(file.relative_to(path)): audio.file_sha256(file) for file in sorted(path.rglob("*")) if file.is_file()
+        }
+    return audio.file_sha256(path) if path.is_file() else value

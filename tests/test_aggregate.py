@@ -118,7 +118,8 @@ def test_every_cell_is_that_of_the_literal_loop(home: Path, made: Callable[..., 
 def test_the_interval_holds_the_value_and_the_better_system_differs(made: Callable[..., Table]) -> None:
     """Three songs: p can be no smaller than 2 / 2³ on the mean, and four times that after Holm's correction."""
     for cells in row(made(), "folder").cells:
-        assert all(cell.low < cell.value < cell.high for cell in cells)
+        known = [cell for cell in cells if cell.low is not None]  # a stem that two songs have is too little
+        assert known and all(cell.low < cell.value < cell.high for cell in known)
         assert cells[-1].p == 0.25
         assert {cell.p for cell in cells[:-1]} <= {0.75, 1.0}
 
@@ -145,7 +146,7 @@ def test_a_row_lists_the_units_behind_it(made: Callable[..., Table], home: Path)
 def test_a_short_track_is_left_out_and_that_is_said(made: Callable[..., Table]) -> None:
     table = made()
     assert (table.songs, table.partial) == (3, False)
-    assert "1 songs are shorter than one chunk" in " ".join(table.caption)
+    assert "shorter than one chunk: 1 of 4 songs" in " ".join(table.caption)
 
 
 def test_a_table_is_the_same_each_time(made: Callable[..., Table]) -> None:
@@ -177,7 +178,7 @@ def test_a_failed_track_is_missing_from_its_row_only(
     home: Path, tmp_path: Path, made: Callable[..., Table], capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = spoil(home, tmp_path)
-    assert cli.main(["run", *overrides(home, *arguments)]) == 2
+    assert cli.main(["run", *overrides(home, *arguments)]) == 4
     assert "no estimate of drums" in capsys.readouterr().err
     table = made(*arguments)
     found = row(table, "folder")
@@ -212,14 +213,15 @@ def test_an_output_without_its_record_is_not_there(copy: Path, made: Callable[..
 def test_work_of_other_code_is_said_to_be(copy: Path, made: Callable[..., Table]) -> None:
     store = Store(copy).refresh()
     elsewhere = provenance("cpu")
-    elsewhere["code"] = {"systems": "f" * 64, "metrics": "0" * 64}
+    elsewhere["code"] = {"baselines.bounds": "f" * 64, "benchmarks.metrics.si_sdr": "0" * 64}
     run = store.record_run(elsewhere)
     mixture = set(row(made(), "mixture").units)
     store.record_outputs([replace(output, run=run) for unit, output in store.outputs.items() if unit in mixture])
     store.record_scores([score | {"run": run} for score in store.scores.values() if set(score["units"]) <= mixture])
     table = made(f"store={copy}")
     made_by, scored_by = row(table, "mixture").notes
-    assert "made by other code (ffffffffff)" in made_by and "scored by other code (0000000000)" in scored_by
+    assert "made by other code of baselines.bounds (ffffffffff)" in made_by
+    assert "scored by other code of benchmarks.metrics.si_sdr (0000000000)" in scored_by
     assert row(table, "folder").notes == ()
 
 

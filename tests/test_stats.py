@@ -69,11 +69,19 @@ def test_a_track_without_a_defined_window_weighs_nothing(songs: list[WindowScore
 
 @pytest.mark.parametrize("pooling", ["window-mean", "track-median"])
 def test_a_stem_that_is_defined_nowhere_leaves_the_others_but_no_mean(pooling: str) -> None:
-    statistics = TrackStatistics.of([track([1.0, 3.0], [NAN, NAN]), track([2.0], [NAN])], pooling)
+    songs = [track([1.0, 3.0], [NAN, NAN]), track([2.0], [NAN]), track([2.0], [NAN])]
+    statistics = TrackStatistics.of(songs, pooling)
     np.testing.assert_array_equal(statistics.cells(), [2.0, NAN, NAN])
     for bound in interval(statistics, seed=0):
         np.testing.assert_array_equal(np.isnan(bound), [False, True, True])
     np.testing.assert_array_equal(np.isnan(sign_flip(statistics, statistics, seed=0)), [False, True, True])
+
+
+def test_one_or_two_songs_have_no_interval() -> None:
+    two = TrackStatistics.of([track([1.0], [NAN]), track([2.0], [1.0]), track([2.5], [3.0])], "window-mean")
+    low, high = interval(two, seed=0)
+    np.testing.assert_array_equal(np.isnan(low), [False, True, True])
+    np.testing.assert_array_equal(np.isnan(high), [False, True, True])
 
 
 @pytest.mark.parametrize("pooling", ["window-mean", "track-median"])

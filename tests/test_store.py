@@ -118,11 +118,11 @@ def test_a_wav_that_is_gone_is_named(store, unit, stems):
 @pytest.mark.parametrize("keep_audio", ["float32", "flac", "false"])
 def test_a_finished_run_has_nothing_to_do_whatever_audio_is_kept(job, keep_audio):
     first = job(keep_audio)
-    assert Local().run(first) == 0
+    assert Local().run(first) == {}
     before = files(first.store.root)
     again = job(keep_audio)
     assert missing_units(again.plan.systems[0], again) == []
-    assert Local().run(again) == 0
+    assert Local().run(again) == {}
     assert again.store.scores == first.store.scores != {}
     assert files(first.store.root) == before
 
@@ -141,7 +141,7 @@ def test_audio_that_was_dropped_is_made_again_for_another_metric(job):
     hashes = {unit: output.files for unit, output in made.store.outputs.items()}
     other = job("false")
     other = Job(**{**other.__dict__, "metrics": (SiSDR(window=1.0, hop=1.0),)})
-    assert Local().run(other) == 0
+    assert Local().run(other) == {}
     assert {unit: output.files for unit, output in other.store.outputs.items()} == hashes
     assert len(other.store.scores) == 2
 

@@ -4,7 +4,7 @@ The authors' own download of Slakh2100 is one; anybody's four stems can be put i
 in the cache, and made again when a file's size or time of change says that the folder is another one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.data.dataset import Dataset, read_stems, track_folders
@@ -35,7 +35,7 @@ class MsdmLayout:
         tracks = track_folders(folder)
         path = Path(self.cache) / f"{_fingerprint(tracks)}.jsonl"
         if path.exists():
-            return Dataset(folder, DatasetManifest.read(path))
+            return Dataset(folder, replace(DatasetManifest.read(path), title=self.title))
         with progress(f"indexing {folder}", len(tracks)) as advance:
             entries = []
             for track in tracks:

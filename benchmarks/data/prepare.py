@@ -73,7 +73,10 @@ def _prepare_track(source: Path, read: Reader, folder: Path) -> None:
             audio.write(temporary / f"{stem}.wav", samples, SAMPLE_RATE)
         with audio.atomic(temporary / SIDECAR) as sidecar:
             sidecar.write_text(canonical(asdict(track)) + "\n")
-        shutil.rmtree(folder / source.name, ignore_errors=True)
-        temporary.rename(folder / source.name)
+        try:
+            temporary.rename(folder / source.name)
+        except OSError:
+            if not (folder / source.name / SIDECAR).exists():  # another process has prepared it meanwhile
+                raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

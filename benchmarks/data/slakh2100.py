@@ -6,7 +6,7 @@ four stems a source belongs to, and sources of one class are summed. Other class
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +49,7 @@ class Slakh2100:
         self._require_same_source()
         folder = Path(self.prepared) / name
         if folder.with_suffix(".jsonl").exists():
-            return Dataset(folder, DatasetManifest.read(folder.with_suffix(".jsonl")))
+            return Dataset(folder, replace(DatasetManifest.read(folder.with_suffix(".jsonl")), title=self.title))
         if self.raw is None:
             raise BadInputError("dataset=slakh2100 needs data=FOLDER, the folder that holds train/ validation/ test/")
         tracks = without_duplicates(Path(self.raw), name)
@@ -66,7 +66,10 @@ class Slakh2100:
         if self.raw is None or not self._source.exists():
             return
         if (source := self._source.read_text()) != str(Path(self.raw).resolve()):
-            raise BadInputError(f"{self.prepared}: prepared from {source}, not from {self.raw}; give another cache=DIR")
+            raise BadInputError(
+                f"{self.prepared}: prepared from {source}, not from {self.raw}; give another cache=DIR, or remove {self._source} "
+                "if it is the same data"
+            )
 
 
 def without_duplicates(raw: Path, split: str) -> list[Path]:

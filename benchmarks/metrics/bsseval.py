@@ -18,6 +18,9 @@ near or far below 0 dB for estimates whose SDR is 10 dB.  White noise at -80 dBF
 their closed forms (a test shows it) and leaves the SDR as it is up to some 40 dB.  With `dither=0` the numbers are museval's
 own, bit for bit.
 
+**Solos.**  A window in which fewer than two references sound has nothing to separate, and is undefined for all stems, as it
+does not count in SI-SDR either.
+
 Published medians are taken over museval's windows only.  They are recovered by leaving out the windows in which any
 stem's reason is `SILENT_REFERENCE` or `SILENT_ESTIMATE`.
 """
@@ -37,6 +40,7 @@ from gmsdi.errors import BadInputError
 SILENT_REFERENCE = "silent reference"
 SILENT_ESTIMATE = "silent estimate"
 NOT_FINITE = "not finite"
+SOLO = "fewer than two references sound"
 QUANTITIES = ("SDR", "ISR", "SIR", "SAR")
 
 # One sample of this size makes a silent window pass museval's test for exact zeros and changes no number: added to
@@ -66,7 +70,7 @@ class BSSEval(Metric):
     def signature(self) -> str:
         """Everything that the numbers depend on, in one line; two numbers compare only under equal signatures."""
         return (
-            f"bsseval|v4|win:{self.window:.15g}s|hop:{self.hop:.15g}s|filters:{self.filters}|dither:{self.dither:.15g}|silence:per-stem"
+            f"bsseval|v4|win:{self.window:.15g}s|hop:{self.hop:.15g}s|filters:{self.filters}|dither:{self.dither:.15g}|silence:per-stem|sounding:2"
             f"|agg:median|museval:{version('museval')}|v:1"
         )
 
@@ -131,7 +135,12 @@ def _sounding(stems: audio.Samples, windows: Sequence[slice]) -> tuple[np.ndarra
 
 def _explained(values: np.ndarray, no_reference: np.ndarray, no_estimate: np.ndarray) -> WindowScores:
     """The [K, W] values, NaN wherever there is a reason not to report them."""
-    reasons = np.select(
-        [no_reference, no_estimate, ~np.isfinite(values)], [SILENT_REFERENCE, SILENT_ESTIMATE, NOT_FINITE], default=""
-    )
+    solo = np.broadcast_to((~no_reference).sum(axis=0) < 2, values.shape)
+    causes = {
+        SILENT_REFERENCE: no_reference,
+        SILENT_ESTIMATE: no_estimate,
+        SOLO: solo,
+        NOT_FINITE: ~np.isfinite(values),
+    }
+    reasons = np.select(list(causes.values()), list(causes), default="")
     return WindowScores(np.where(reasons == "", values, np.nan), reasons)

@@ -42,9 +42,9 @@ class SiSDR(Metric):
     eps: float = 1e-8
 
     def __post_init__(self) -> None:
-        if not 0 < self.hop <= self.window:
+        if not 0 < self.hop <= self.window or min(self.silence, self.eps) <= 0:
             raise BadInputError(
-                f"SiSDR: a hop of {self.hop} s must be positive and no longer than the window, {self.window} s"
+                f"{self}: a hop is positive and no longer than the window; silence and eps are positive"
             )
 
     @property
@@ -87,6 +87,8 @@ class SiSDR(Metric):
     def _products(self, estimates: Signals, references: Signals, rate: int) -> tuple[Values, Values]:
         """⟨s,s⟩, ⟨s,p⟩, ⟨p,p⟩, ⟨s,m⟩ and ⟨m,m⟩ by stem and window, and the windows' lengths in samples."""
         window, hop = round(self.window * rate), round(self.hop * rate)
+        if hop == 0:
+            raise BadInputError(f"{self}: a hop is one sample at least, here {1 / rate:.2g} s")
         block = math.gcd(window, hop)  # every window is a run of whole blocks, and overlapping windows share them
         length = len(references[0])
         products = _block_products(_readable(references), _readable(estimates), block)  # [blocks, K, 5]

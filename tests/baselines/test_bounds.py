@@ -39,6 +39,7 @@ def batch(*songs: audio.Samples) -> Batch:
         seeds=tuple(range(len(songs))),
         tracks=tuple(f"Track{n:05d}" for n in range(len(songs))),
         starts=(0,) * len(songs),
+        frames=tuple(stems.shape[1] for stems in songs),
         references=torch.from_numpy(np.stack(songs)),
     )
 

@@ -29,7 +29,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_scores(suite: S
         run.join()
         assert run.exitcode == -9
         scores, outputs, _ = results(tmp_path / "killed")
-        stages.add((len(outputs), len(scores)))
+        stages.add((len(outputs), len(scores), len(list(tmp_path.glob("killed/flac/*/*")))))
     assert len(stages) >= KILLS / 4  # kills at many stages of the work
 
     assert suite.run(tmp_path / "killed", *overrides)[0] == 0

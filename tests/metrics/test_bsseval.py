@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from benchmarks.metrics.bsseval import NOT_FINITE, SILENT_ESTIMATE, SILENT_REFERENCE, BSSEval
+from benchmarks.metrics.bsseval import NOT_FINITE, SILENT_ESTIMATE, SILENT_REFERENCE, SOLO, BSSEval
 from benchmarks.metrics.scores import WindowScores
 from gmsdi import audio
 from gmsdi.errors import BadInputError
@@ -183,10 +183,13 @@ def test_the_other_stems_of_a_silent_window_have_their_limit(
     np.testing.assert_allclose(stacked(scores)[:, [0, 2], 1], limit[:, [0, 2], 1], atol=1e-6)
 
 
-def test_the_only_reference_has_no_interference(estimates: audio.Samples, references: audio.Samples) -> None:
-    scores = BSS(estimates[:1], references[:1], RATE)
-    assert (scores["SIR"].reasons == NOT_FINITE).all() and np.isnan(scores["SIR"].values).all()
-    assert (scores["SDR"].reasons == "").all()
+def test_a_window_with_a_single_sounding_reference_does_not_count(
+    estimates: audio.Samples, references: audio.Samples
+) -> None:
+    references[:2, RATE : 2 * RATE] = 0
+    for score in BSS(estimates, references, RATE).values():
+        assert score.reasons[:, 1].tolist() == [SILENT_REFERENCE, SILENT_REFERENCE, SOLO]
+        assert (score.reasons[:, [0, 2, 3]] == "").all()
 
 
 def test_a_broken_estimate_is_undefined_for_its_stem_only(estimates: audio.Samples, references: audio.Samples) -> None:
@@ -222,7 +225,7 @@ def test_shapes_must_match(estimates: audio.Samples, references: audio.Samples) 
 def test_the_signature_names_every_parameter() -> None:
     default = BSSEval()
     assert default.signature == (
-        "bsseval|v4|win:1s|hop:1s|filters:512|dither:0.0001|silence:per-stem|agg:median|museval:0.4.1|v:1"
+        "bsseval|v4|win:1s|hop:1s|filters:512|dither:0.0001|silence:per-stem|sounding:2|agg:median|museval:0.4.1|v:1"
     )
     changed = {replace(default, **{f.name: 2 * getattr(default, f.name)}).signature for f in fields(default)}
     assert len(changed | {default.signature}) == len(fields(default)) + 1

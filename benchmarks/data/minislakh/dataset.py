@@ -1,7 +1,7 @@
 """MiniSlakh as a dataset: rendered as raw Slakh2100 on first use, then read and prepared by Slakh2100's own reader."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.data.dataset import Dataset
@@ -40,7 +40,7 @@ class MiniSlakh:
         if folder.with_suffix(".jsonl").exists():
             manifest = DatasetManifest.read(folder.with_suffix(".jsonl"))
             if [track.name for track in manifest.tracks] == [source.name for source in sources]:
-                return Dataset(folder, manifest)
+                return Dataset(folder, replace(manifest, title=self.title))
         workers = self.workers or os.cpu_count() or 1
         with progress(f"rendering {self.title} {name}", len(sources)) as advance:
             done = 0
