@@ -210,6 +210,9 @@ def _caption(plan: Plan, wanted: str, baseline: SystemSpec | None) -> tuple[str,
     short_songs = len(plan.manifest.tracks) - len(plan.tracks)
     if short_songs:
         sentences.append(f"Left out, as shorter than one chunk: {short_songs} of {len(plan.manifest.tracks)} songs.")
+    missing = sum(len(track.missing) for track in plan.tracks)
+    if missing:
+        sentences.append(f"The data lacks {missing} sources that it should have; they are taken as silence.")
     return tuple(sentences)
 
 

@@ -1,4 +1,4 @@
-"""Append-only records on a shared file system: every append is a new file, complete or absent; nothing is ever rewritten.
+"""Append-only records on a shared file system: every append is a new file, complete or absent; no record is ever changed.
 
 Any number of processes on any number of machines may append at once. A reader sees what was complete when it looked; records come in
 the order in which they were appended. Many small segments are merged into one by ``compact``, so a reader may meet a record again:

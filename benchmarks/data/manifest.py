@@ -1,7 +1,7 @@
 """What a dataset split holds, by content: tracks, the sha256 of each stem's samples, and when each stem plays.
 
-A manifest is a jsonl file: a header line, then one line a track. It is what makes a dataset comparable: two labs measured the same
-songs if and only if their digests agree.
+A manifest is a jsonl file: a header line, then one line a track. It is what makes a dataset comparable: labs whose digests agree
+measured the same songs, to the sample.
 """
 
 import json
@@ -35,11 +35,16 @@ class Stem:
 
 @dataclass(frozen=True)
 class Track:
-    """A song: its length in samples and its stems. A stem that is not there is silence and is absent from ``stems``."""
+    """A song: its length in samples and its stems. A stem that is not there is silence and is absent from ``stems``.
+
+    ``missing`` are sources that the data says there should be, and that have no file: taken as silence, and counted wherever the
+    dataset is described.
+    """
 
     name: str
     frames: int
     stems: dict[str, Stem]
+    missing: tuple[str, ...] = ()
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -91,7 +96,7 @@ def track_from_json(line: dict) -> Track:
         name: Stem(sha256=stem["sha256"], levels=tuple(stem["levels"]), tags=tuple(stem["tags"]))
         for name, stem in line["stems"].items()
     }
-    return Track(name=line["name"], frames=line["frames"], stems=stems)
+    return Track(name=line["name"], frames=line["frames"], stems=stems, missing=tuple(line.get("missing", ())))
 
 
 def describe_stem(samples: audio.Samples, rate: int, tags: tuple[str, ...] = ()) -> Stem:

@@ -22,8 +22,8 @@ SIDECAR = "track.json"
 
 Stems = dict[str, audio.Samples]
 Tags = dict[str, tuple[str, ...]]
-Reader = Callable[[Path], tuple[Stems, Tags]]
-"""Reads one source track: the stems ``[1, samples]`` that it has, at ``SAMPLE_RATE``, and the tags of each."""
+Reader = Callable[[Path], tuple[Stems, Tags, tuple[str, ...]]]
+"""Reads a source track: the stems ``[1, samples]`` that it has, at ``SAMPLE_RATE``, the tags of each, the sources without a file."""
 
 
 def prepare_split(sources: Sequence[Path], read: Reader, folder: Path, title: str, workers: int = 0) -> Dataset:
@@ -59,12 +59,13 @@ def prepare_split(sources: Sequence[Path], read: Reader, folder: Path, title: st
 
 def _prepare_track(source: Path, read: Reader, folder: Path) -> None:
     """Prepare one track; the folder appears complete or not at all."""
-    stems, tags = read(source)
+    stems, tags, missing = read(source)
     stems = crop_to_shortest(stems, SAMPLE_RATE, source)
     track = Track(
         name=source.name,
         frames=next(iter(stems.values())).shape[1],
         stems={stem: describe_stem(samples, SAMPLE_RATE, tags[stem]) for stem, samples in stems.items()},
+        missing=missing,
     )
     temporary = folder / f".{source.name}.{uuid.uuid4().hex}.tmp"
     temporary.mkdir()

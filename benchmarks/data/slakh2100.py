@@ -96,17 +96,19 @@ def _midi_md5(track: Path) -> str:
     return hashlib.md5(midi.read_bytes(), usedforsecurity=False).hexdigest()
 
 
-def read_track(folder: Path) -> tuple[Stems, Tags]:
-    """Read one raw track: sources summed by class, 22 050 Hz mono, tags from the metadata.
+def read_track(folder: Path) -> tuple[Stems, Tags, tuple[str, ...]]:
+    """Read one raw track: sources summed by class, 22 050 Hz mono, tags from the metadata, and the sources without a file.
 
     A rendered source whose file is missing is silence, with a warning; ``BadInputError`` for everything that cannot be read.
     """
     parts: dict[str, list[audio.Samples]] = {}
     tags: dict[str, list[str]] = {}
+    missing = []
     for name, stem, program in _sources(folder):
         path = folder / "stems" / f"{name}.flac"
         if not path.exists():
             warn(f"{path}: {stem} is in metadata.yaml but has no file; taken as silence")
+            missing.append(name)
             continue
         samples, rate = audio.read(path)
         require_mono(samples, path)
@@ -114,9 +116,8 @@ def read_track(folder: Path) -> tuple[Stems, Tags]:
         tags.setdefault(stem, []).append(program)
     if not parts:
         raise BadInputError(f"{folder}: none of {', '.join(STEM_OF_CLASS)} among its sources; leave the track out")
-    return {stem: _sum(samples) for stem, samples in parts.items()}, {
-        stem: tuple(names) for stem, names in tags.items()
-    }
+    stems = {stem: _sum(samples) for stem, samples in parts.items()}
+    return stems, {stem: tuple(names) for stem, names in tags.items()}, tuple(missing)
 
 
 def _sources(folder: Path) -> list[tuple[str, str, str]]:

@@ -56,6 +56,7 @@ class Summary:
     hours: float
     present: dict[str, int]
     active: tuple[float, ...]
+    missing: int  # sources that should be there and have no file
     digest: str
 
 
@@ -98,6 +99,7 @@ def summarize(manifest: DatasetManifest) -> Summary:
         hours=sum(track.frames for track in manifest.tracks) / manifest.rate / 3600,
         present={stem: sum(stem in track.stems for track in manifest.tracks) for stem in STEMS},
         active=tuple(seconds[count] / max(seconds.total(), 1) for count in range(len(STEMS) + 1)),
+        missing=sum(len(track.missing) for track in manifest.tracks),
         digest=manifest.digest,
     )
 
@@ -112,6 +114,7 @@ def print_report(report: Report, console: Console) -> None:
         table.add_row(f"songs with {stem}", *(str(split.present[stem]) for split in splits))
     for count in range(len(STEMS) + 1):
         table.add_row(f"seconds with {count} active", *(f"{split.active[count]:.1%}" for split in splits))
+    table.add_row("sources without a file", *(str(split.missing) for split in splits))
     table.add_row("digest", *(short(split.digest) for split in splits))
     console.print(table)
     console.print(f"A stem is active in a second of {ACTIVE_DB} dBFS RMS or more.")

@@ -106,7 +106,7 @@ def test_sources_of_a_class_are_summed_and_other_classes_are_left_out(tmp_path: 
         "S06": Source("Chromatic Percussion", noise(6, FRAMES)),
         "S07": Source("Guitar", noise(7, FRAMES)),
     }
-    stems, tags = read_track(write_raw(tmp_path / "a", sources))
+    stems, tags, _ = read_track(write_raw(tmp_path / "a", sources))
     expected = {
         "bass": noise(2, FRAMES),
         "drums": noise(4, FRAMES),
@@ -129,7 +129,7 @@ def test_a_source_that_was_not_rendered_is_skipped(
         "S01": Source("Bass", noise(1, FRAMES), rendered=False),
         "S02": Source("Piano", None, rendered=False),
     }
-    stems, tags = read_track(write_raw(tmp_path / "a", sources))
+    stems, tags, _ = read_track(write_raw(tmp_path / "a", sources))
     np.testing.assert_allclose(stems["bass"], audio.resample(noise(0, FRAMES), RATE, SAMPLE_RATE), atol=1e-6)
     assert (set(stems), tags) == ({"bass"}, {"bass": ("Bass of S00",)})
     assert capfd.readouterr().err == ""
@@ -139,9 +139,10 @@ def test_a_rendered_source_without_a_file_is_silence_with_a_warning(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], noise: Noise
 ) -> None:
     sources = {"S00": Source("Bass", noise(0, FRAMES)), "S01": Source("Piano", None), "S02": Source("Bass", None)}
-    stems, _ = read_track(write_raw(tmp_path / "a", sources))
+    stems, _, missing = read_track(write_raw(tmp_path / "a", sources))
     np.testing.assert_allclose(stems["bass"], audio.resample(noise(0, FRAMES), RATE, SAMPLE_RATE), atol=1e-6)
     assert set(stems) == {"bass"}
+    assert missing == ("S01", "S02")
     first, second = capfd.readouterr().err.splitlines()
     assert first.startswith(f"warning: {tmp_path}/a/stems/S01.flac: piano")
     assert second.startswith(f"warning: {tmp_path}/a/stems/S02.flac: bass")
@@ -149,7 +150,7 @@ def test_a_rendered_source_without_a_file_is_silence_with_a_warning(
 
 def test_a_source_that_ends_early_ends_in_silence(tmp_path: Path, noise: Noise) -> None:
     sources = {"S00": Source("Piano", noise(0, FRAMES)), "S01": Source("Piano", noise(1, FRAMES - 2000))}
-    stems, _ = read_track(write_raw(tmp_path / "a", sources))
+    stems, _, _ = read_track(write_raw(tmp_path / "a", sources))
     alone = audio.resample(noise(0, FRAMES), RATE, SAMPLE_RATE)
     np.testing.assert_allclose(stems["piano"][:, -900:], alone[:, -900:], atol=1e-6)
     assert np.abs(stems["piano"] - alone).max() > 0.01
@@ -354,3 +355,10 @@ def test_what_was_prepared_from_one_copy_is_not_taken_for_another(raw: Path, tmp
     raw.rename(tmp_path / "redux")
     with pytest.raises(BadInputError, match=r"prepared from .*raw, not from .*redux"):
         prepare(tmp_path / "redux", tmp_path / "prepared")
+
+
+def test_sources_without_a_file_are_counted_in_the_manifest(raw: Path, tmp_path: Path) -> None:
+    (raw / "test" / "Track00002" / "stems" / "S01.flac").unlink()
+    prepare(raw, tmp_path / "prepared")
+    tracks = prepare(raw, tmp_path / "prepared").manifest.tracks  # as it is read back
+    assert [track.missing for track in tracks] == [(), ("S01",), ()]
