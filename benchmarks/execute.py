@@ -2,7 +2,7 @@
 
 import errno
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -50,7 +50,8 @@ def execute(
         return {}
     failures: Failures = {}
     worker = Worker(system, dataset, store, device, run)
-    todo = worker.covered(todo)
+    covered = worker.covered(dict.fromkeys(unit.excerpt.track for unit in units))
+    todo = [unit for unit in todo if unit.excerpt.track in covered]
     with store.leases() as leases, progress(f"separating: {system.name}", len(todo)) as advance:
         for batch in leases.share(todo, lambda unit: unit.id, pending, batch_size):
             failures |= worker.run(batch)
@@ -72,13 +73,13 @@ class Worker:
         self._reported = 0
         self._last: tuple[str, audio.Samples] | None = None
 
-    def covered(self, units: list[WorkUnit]) -> list[WorkUnit]:
-        """The units of tracks that the system covers; the others are said, not failed."""
-        tracks = list(dict.fromkeys(unit.excerpt.track for unit in units))
-        absent = [track for track in tracks if not self.separator.covers(track)]
-        if absent:
-            say(f"{self.system.name}: covers {len(tracks) - len(absent)} of {len(tracks)} songs; not {absent[0]}, …")
-        return [unit for unit in units if unit.excerpt.track not in set(absent)]
+    def covered(self, tracks: Iterable[str]) -> set[str]:
+        """Those of ``tracks`` that the system covers; what it leaves out is said, and is no failure."""
+        covered = {track: self.separator.covers(track) for track in tracks}
+        if not all(covered.values()):
+            absent = next(track for track in covered if not covered[track])
+            say(f"{self.system.name}: covers {sum(covered.values())} of {len(covered)} songs; not {absent}, …")
+        return {track for track in covered if covered[track]}
 
     def run(self, units: list[WorkUnit]) -> Failures:
         """Compute and record a batch; returns what failed. A batch that fails is tried unit by unit."""

@@ -141,7 +141,7 @@ class Store:
             try:
                 self.read_output(unit)
             except (IntegrityError, BadInputError):
-                return True
+                return self.has_output(unit.id)  # gone altogether: another process has dropped it meanwhile
             return False
 
         present = [unit for unit in units if self.has_output(unit.id)]
@@ -149,7 +149,7 @@ class Store:
             damaged = {unit.id for unit, bad in zip(present, pool.map(is_damaged, present), strict=True) if bad}
         for unit_id in damaged:
             warn(f"{self.audio_folder(unit_id)}: changed since it was written; made again")
-            shutil.rmtree(self.audio_folder(unit_id))
+            shutil.rmtree(self.audio_folder(unit_id), ignore_errors=True)
         return damaged
 
     def has_output(self, unit: str) -> bool:
