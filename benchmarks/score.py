@@ -40,14 +40,17 @@ def score_key(metric: Metric, units: Sequence[WorkUnit], store: Store) -> str | 
 
 
 def score(system: SystemSpec, plan: Plan, metrics: Sequence[Metric], dataset: Dataset, store: Store, run: str) -> None:
-    """Score every track of ``system`` whose units are all done and that has no score yet. Memory does not grow with the tracks.
+    """Score every track of ``system`` whose audio is all there and that has no score yet. Memory does not grow with the tracks.
 
     Raises ``IntegrityError`` for an output or a reference that is not what was recorded.
     """
 
     def pending(tasks: list[ScoreTask]) -> list[ScoreTask]:
         store.refresh()
-        return [task for task in tasks if task.key not in store.scores]
+        return [task for task in tasks if task.key not in store.scores and is_there(task)]
+
+    def is_there(task: ScoreTask) -> bool:
+        return all(store.has_output(unit.id) for unit in task.units)
 
     missing = pending(list(_tasks(system, plan, metrics, store)))
     workers = os.cpu_count() or 1

@@ -25,10 +25,6 @@ class Weighted(Separator):
     def __init__(self, checkpoint: str, steps: int = 100) -> None:
         self.gain = float(Path(checkpoint).read_text())
 
-    @classmethod
-    def identify(cls, **arguments):
-        return {**arguments, "checkpoint": audio.file_sha256(Path(arguments["checkpoint"]))}
-
     def separate(self, batch: Batch) -> torch.Tensor:
         return batch.mixtures[:, None].repeat(1, len(STEMS), 1) * self.gain
 
@@ -149,3 +145,15 @@ def test_tracks_shorter_than_a_chunk_leave_nothing_to_do(songs):
 def test_a_system_that_cannot_be_made_is_bad_input(arguments, message):
     with pytest.raises(BadInputError, match=message):
         system(**arguments)
+
+
+def test_a_folder_is_what_lies_in_it_and_a_word_is_a_word(tmp_path, monkeypatch):
+    """A word is never taken for a path, even where a folder of that name happens to be."""
+    for name in ("a", "b"):
+        (tmp_path / name / "deep").mkdir(parents=True)
+        (tmp_path / name / "deep" / "weights").write_text("1")
+    assert Weighted.identify(checkpoint=f"{tmp_path}/a") == Weighted.identify(checkpoint=f"{tmp_path}/b")
+    (tmp_path / "b" / "deep" / "weights").write_text("2")
+    assert Weighted.identify(checkpoint=f"{tmp_path}/a") != Weighted.identify(checkpoint=f"{tmp_path}/b")
+    monkeypatch.chdir(tmp_path)
+    assert Weighted.identify(mode="a", steps=3) == {"mode": "a", "steps": 3}

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from benchmarks.data.msdm_layout import MsdmLayout
@@ -15,6 +16,7 @@ from benchmarks.spec import resolve
 from benchmarks.store import Store, open_store
 from gmsdi import SAMPLE_RATE, STEMS, audio
 from gmsdi.errors import BadInputError, IntegrityError
+from gmsdi.system import Separator
 
 CHUNK = SAMPLE_RATE
 LOUD = 4.0
@@ -144,6 +146,31 @@ def test_audio_that_was_dropped_is_made_again_for_another_metric(job):
     assert Local().run(other) == {}
     assert {unit: output.files for unit, output in other.store.outputs.items()} == hashes
     assert len(other.store.scores) == 2
+
+
+class Dice(Separator):
+    """A system that never gives the same stems twice, as one on another GPU may not."""
+
+    def separate(self, batch):
+        return torch.rand(len(batch.mixtures), len(STEMS), batch.mixtures.shape[1])
+
+
+def test_what_was_scored_and_dropped_must_come_out_as_it_was(job):
+    """Another metric asks for the audio again. It is another audio now: the new metric fails, and the old scores stay."""
+    made = job("false")
+    dice = resolve("dice", OmegaConf.create({"label": "dice", "separator": {"_target_": "test_store.Dice"}}))
+    plan = make_plan(made.plan.manifest, made.plan.protocol, [dice], 0)
+    first = Job(**{**made.__dict__, "plan": plan})
+    assert Local().run(first) == {}
+    again = Job(**{**first.__dict__, "metrics": (SiSDR(window=1.0, hop=1.0),), "store": open_store(first.store.root)})
+    failures = Local().run(again)
+    assert failures.keys() == {unit.id for unit in plan.of_system(dice)}
+    assert all(
+        isinstance(failure, IntegrityError) and "came out otherwise" in str(failure) for failure in failures.values()
+    )
+    kept = open_store(first.store.root)
+    assert (kept.outputs, kept.scores) == (first.store.outputs, first.store.scores)
+    assert missing_units(dice, Job(**{**first.__dict__, "store": kept})) == []
 
 
 def test_flac_is_close_to_what_it_was_made_of_and_scaled_down_if_it_peaks_over_1(job, tmp_path):
