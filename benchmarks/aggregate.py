@@ -185,12 +185,10 @@ def _other_code(verb: str, module: str, runs: set[str], store: Store, provenance
     """A note if ``module``, or what it imports, says something else now than it did in some of ``runs``."""
     here = provenance["code"].get(module, "")
     others = {store.run(run)["code"].get(module, "") for run in runs} - {here}
+    if not others:
+        return []
     names = ", ".join(short(other) or "unknown" for other in sorted(others))
-    return (
-        [f"{verb} by other code of {module} ({names}) than this ({short(here)}); store=DIR makes it anew"]
-        if others
-        else []
-    )
+    return [f"{verb} by other code of {module} ({names}) than this ({short(here)}); store=DIR makes it anew"]
 
 
 def _caption(plan: Plan, wanted: str, baseline: SystemSpec | None) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """Compose a config from ``configs/`` and overrides, and say clearly what is wrong with an override."""
 
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +13,12 @@ from hydra.utils import instantiate
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gmsdi.errors import BadInputError, GmsdiError
+from gmsdi.errors import BadInputError, GmsdiError, near, one_line
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+NEAR = 0.5
+"""How alike a key or an option must be to be suggested; dotted keys share much by nature."""
 
 
 @dataclass
@@ -53,7 +55,7 @@ def load(overrides: Sequence[str]) -> DictConfig:
     except (MissingConfigException, ConfigCompositionException, OmegaConfBaseException) as error:
         key = getattr(error, "full_key", None)
         where = f"{key}: " if key else ""
-        raise BadInputError(where + " ".join(str(error).split("\n")[0].split())) from None
+        raise BadInputError(where + one_line(str(error).split("\n")[0])) from None
     except HydraException as error:
         hint = "; quote a value with spaces or signs twice: 'data=\"/my data\"'"
         raise BadInputError(f"cannot read the overrides: {str(error).splitlines()[0]}{hint}") from None
@@ -67,8 +69,7 @@ def build(node: DictConfig) -> Any:
         cause = error.__cause__
         if isinstance(cause, GmsdiError | OSError):
             raise cause from None
-        reason = " ".join(str(cause or error).split())
-        raise BadInputError(f"{node.get('_target_')}: {reason}; see `--cfg job`") from None
+        raise BadInputError(f"{node.get('_target_')}: {one_line(cause or error)}; see `--cfg job`") from None
 
 
 def show(config: DictConfig) -> str:
@@ -85,14 +86,18 @@ def _check(overrides: Sequence[str]) -> None:
         value = override.value()
         for option in value if isinstance(value, list) else [value]:
             if str(option) not in options:
-                raise BadInputError(f"unknown {override.key_or_group} {str(option)!r}{_near(str(option), options)}")
+                raise BadInputError(
+                    f"unknown {override.key_or_group} {str(option)!r}{near(str(option), options, NEAR)}"
+                )
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         keys = set(
             _keys(compose("config", overrides=[override.input_line for override in choices if override.input_line]))
         )
     for override in parsed:
         if override not in choices and override.type is OverrideType.CHANGE and override.key_or_group not in keys:
-            raise BadInputError(f"unknown key {override.key_or_group!r}{_near(override.key_or_group, sorted(keys))}")
+            raise BadInputError(
+                f"unknown key {override.key_or_group!r}{near(override.key_or_group, sorted(keys), NEAR)}"
+            )
 
 
 def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
@@ -100,8 +105,3 @@ def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
         yield f"{prefix}{key}"
         if isinstance(child := node._get_node(key), DictConfig) and not child._is_none():
             yield from _keys(child, f"{prefix}{key}.")
-
-
-def _near(name: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(near)}?" if near else f"; there are {', '.join(names)}"

@@ -82,7 +82,7 @@ def _dataset(config: DictConfig) -> Finding:
     what = f"{config.dataset.title} {config.split}"
     if build(config.dataset).is_ready(config.split):
         return Finding(what, "ready")
-    needs_data = OmegaConf.to_yaml(config.dataset, resolve=False).count("${data}") > 0
+    needs_data = "${data}" in OmegaConf.to_yaml(config.dataset, resolve=False)
     if needs_data and (config.data is None or not Path(config.data).is_dir()):
         return Finding(what, f"data={config.data} is no folder", "give data=FOLDER, where the dataset lies")
     return Finding(what, "will be prepared on first use")

@@ -24,7 +24,7 @@ class Job:
     batch_size: int
     keep_audio: KeepAudio
     device: str
-    run: str
+    run: str = ""  # the provenance of what it makes; a job that is only looked at makes nothing
 
 
 class Local:

@@ -45,10 +45,9 @@ def _closure(module: str) -> set[str]:
     return found
 
 
-@cache
 def _imports(module: str) -> list[str]:
     names = []
-    for node in ast.walk(ast.parse(_source(module))):
+    for node in ast.walk(_parsed(module)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -63,17 +62,19 @@ def _digest(modules: set[str]) -> str:
 @cache
 def _meaning(module: str) -> str:
     """What a module's code says: comments, docstrings and layout do not count."""
-    tree = ast.parse(_source(module))
+    return ast.unparse(_parsed(module))
+
+
+@cache
+def _parsed(module: str) -> ast.Module:
+    """A module's code without docstrings."""
+    path = _path(module)
+    assert path is not None
+    tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
-
-
-def _source(module: str) -> str:
-    path = _path(module)
-    assert path is not None
-    return path.read_text()
+    return tree
 
 
 def _name(path: Path) -> str:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.config import build
 from benchmarks.identity import canonical, digest
-from gmsdi.errors import BadInputError
+from gmsdi.errors import BadInputError, one_line
 from gmsdi.system import Separator
 
 
@@ -46,7 +46,7 @@ def resolve(name: str, node: DictConfig) -> SystemSpec:
     try:
         target: type[Separator] = get_class(config._target_)
     except (ImportError, ValueError) as error:
-        raise BadInputError(f"system {name}: {' '.join(str(error).split())}") from None
+        raise BadInputError(f"system {name}: {one_line(error)}") from None
     given: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     given.pop("_target_")
     try:

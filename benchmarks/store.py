@@ -31,7 +31,7 @@ from benchmarks.lease import Leases
 from benchmarks.notices import warn
 from benchmarks.plan import WorkUnit
 from gmsdi import STEMS, audio
-from gmsdi.errors import BadInputError, IntegrityError
+from gmsdi.errors import BadInputError, IntegrityError, one_line
 
 KeepAudio = Literal["float32", "flac", "false"]
 
@@ -184,7 +184,7 @@ class Store:
     def record_failure(self, unit: WorkUnit, error: BaseException, run: str) -> None:
         """Record one failed attempt at a unit."""
         attempt = self.failures.get(unit.id, {"attempt": 0})["attempt"] + 1
-        message = " ".join(str(error).split()) or type(error).__name__
+        message = one_line(error) or type(error).__name__
         record = {"unit": unit.id, "attempt": attempt, "error": type(error).__name__, "message": message, "run": run}
         self._failures.append([record])
         self.failures[unit.id] = record

@@ -1,6 +1,7 @@
 """What the verbs of the command line do, given a composed config. Each returns an exit code."""
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import cast, get_args
 
@@ -27,12 +28,12 @@ SPLITS = ("train", "validation", "test")
 def run(config: DictConfig) -> int:
     """Compute and score what the store lacks; with ``dry_run`` say what that is."""
     if config.dry_run:
-        _print_cost(_job(config, Store(config.store).refresh(), run=""))
+        _print_cost(_job(config, Store(config.store).refresh()))
         return 0
-    store = open_store(config.store)
-    job = _job(config, store, store.record_run(provenance(_device(config.device))))
+    job = _job(config, open_store(config.store))
+    job = replace(job, run=job.store.record_run(provenance(job.device)))
     failures = build(config.launcher).run(job)
-    store.compact()
+    job.store.compact()
     total = sum(len(units) for units in job.plan.units.values())
     say(f"{total - len(failures)} of {total} excerpts done or left out; the store is {config.store}")
     if failures:
@@ -49,7 +50,7 @@ def table(config: DictConfig) -> int:
 
     if not Path(config.store).is_dir():
         raise IntegrityError(f"{config.store}: no store here; run `gmsdi run` with the same overrides first")
-    job = _job(config, Store(config.store).refresh(), run="")
+    job = _job(config, Store(config.store).refresh())
     metrics = dict(zip(config.metrics, job.metrics, strict=True))
     content = OmegaConf.to_container(config.table, resolve=True)
     made = make_table(content, job.plan, metrics, job.store, provenance(job.device))  # type: ignore[arg-type]
@@ -87,7 +88,7 @@ def data_verify(config: DictConfig) -> int:
             raise
         # not even a manifest can be made: look at all files, not just at the first that is bad
         folders = [Path(source.root or "") / name for name in names]
-        track_folders(folders[0])
+        track_folders(folders[0])  # raises where there is no such split at all
         report = Report((), tuple(problem for folder in folders for problem in inspect_folder(folder, SAMPLE_RATE)))
     print_report(report, Console())
     if report.problems:
@@ -102,7 +103,7 @@ def doctor(config: DictConfig) -> int:
     return examine(config)
 
 
-def _job(config: DictConfig, store: Store, run: str) -> Job:
+def _job(config: DictConfig, store: Store) -> Job:
     keep_audio = str(config.keep_audio).lower()
     if keep_audio not in get_args(KeepAudio):
         raise BadInputError(f"keep_audio={config.keep_audio}: choose one of {', '.join(get_args(KeepAudio))}")
@@ -114,9 +115,7 @@ def _job(config: DictConfig, store: Store, run: str) -> Job:
     metrics: tuple[Metric, ...] = tuple(build(metric) for metric in config.metrics.values())
     dataset = _dataset(config)
     plan = make_plan(dataset.manifest, build(config.protocol), systems, config.seed)
-    return Job(
-        plan, dataset, metrics, store, config.batch_size, cast(KeepAudio, keep_audio), _device(config.device), run
-    )
+    return Job(plan, dataset, metrics, store, config.batch_size, cast(KeepAudio, keep_audio), _device(config.device))
 
 
 def _dataset(config: DictConfig) -> Dataset:

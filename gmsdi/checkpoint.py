@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gmsdi import audio
-from gmsdi.errors import BadInputError, IntegrityError
+from gmsdi.errors import BadInputError, IntegrityError, one_line
 
 SHOWN = 3
 """How many offending weights a message names."""
@@ -78,7 +78,7 @@ def save(path: Path | str, weights: Mapping[str, Tensor], manifest: Manifest) ->
         ) from None
     except RuntimeError as error:
         raise BadInputError(
-            f"{path}: weights share memory, and each must be saved as its own ({_line(error)})"
+            f"{path}: weights share memory, and each must be saved as its own ({one_line(error)})"
         ) from None
 
 
@@ -103,7 +103,7 @@ def load(path: Path | str, *, kind: str, rate: int) -> Checkpoint:
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read ({error.strerror}); check its permissions and the disk") from None
     except SafetensorError as error:
-        raise IntegrityError(f"{path}: no safetensors file ({_line(error)}); copy it again") from None
+        raise IntegrityError(f"{path}: no safetensors file ({one_line(error)}); copy it again") from None
     floats = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
     return Checkpoint(manifest, floats, path, recorded)
 
@@ -129,11 +129,6 @@ def load_into(module: nn.Module, checkpoint: Checkpoint) -> None:
 def _some(names: list[str]) -> str:
     more = len(names) - SHOWN
     return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def _line(error: Exception) -> str:
-    """An error's message as one line."""
-    return " ".join(str(error).split())
 
 
 def _named(path: Path | str) -> Path:

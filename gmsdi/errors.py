@@ -11,6 +11,9 @@ exit 4    bad input: a file, a key or a value that cannot be used
 A message is one line: what is wrong, where, and what to do about it.
 """
 
+import difflib
+from collections.abc import Sequence
+
 
 class GmsdiError(Exception):
     """Base of every error that ends the command line with one clear line instead of a traceback."""
@@ -34,3 +37,14 @@ class IntegrityError(GmsdiError):
     """Something recorded is corrupt, missing or stale (exit 2)."""
 
     exit_code = 2
+
+
+def one_line(error: object) -> str:
+    """A message of another library as one line."""
+    return " ".join(str(error).split())
+
+
+def near(name: str, names: Sequence[str], cutoff: float = 0.6) -> str:
+    """What to say of an unknown name: the known ones that are like it, or all of them."""
+    alike = difflib.get_close_matches(name, names, n=3, cutoff=cutoff)
+    return f"; did you mean {' or '.join(alike)}?" if alike else f"; there are {', '.join(names)}"

@@ -1,6 +1,5 @@
 """Prompts as embeddings. Encoders are frozen: a model is trained on what they say, they are not trained with it."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gmsdi import STEMS
-from gmsdi.errors import BadInputError
+from gmsdi.errors import BadInputError, near, one_line
 
 SEPARATOR = ", "
 """Between the parts of a prompt."""
@@ -56,9 +55,7 @@ class TagEncoder:
 
     def _index(self, tag: str) -> int:
         if tag not in self.vocabulary:
-            near = difflib.get_close_matches(tag, self.vocabulary, n=3)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {SEPARATOR.join(self.vocabulary)}"
-            raise BadInputError(f"prompt: unknown tag {tag!r}; {hint}")
+            raise BadInputError(f"prompt: unknown tag {tag!r}{near(tag, self.vocabulary)}")
         return self.vocabulary.index(tag)
 
 
@@ -82,9 +79,8 @@ class T5Encoder:
             self._tokenizer = AutoTokenizer.from_pretrained(name_or_folder)
             self._model = T5EncoderModel.from_pretrained(name_or_folder).eval().requires_grad_(False)
         except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())
             raise BadInputError(
-                f"{name_or_folder}: no T5 to be had ({reason}); give a folder that holds model and tokenizer"
+                f"{name_or_folder}: no T5 to be had ({one_line(error)}); give a folder that holds model and tokenizer"
             ) from None
         self._tokens = tokens
 

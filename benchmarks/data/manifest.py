@@ -66,11 +66,15 @@ class DatasetManifest:
         """sha256 over what is measured: rate, names, lengths and samples; independent of folders and of tags."""
         return digest([self.rate, [[track.name, track.frames, *track.identity] for track in self.tracks]])
 
+    @property
+    def header(self) -> dict[str, str | int]:
+        """The first line: which data the lines after it are of."""
+        return {"title": self.title, "split": self.split, "rate": self.rate, "digest": self.digest}
+
     def write(self, path: Path) -> None:
         """Write as jsonl, atomically."""
-        header = {"title": self.title, "split": self.split, "rate": self.rate, "digest": self.digest}
         with audio.atomic(path) as temporary, temporary.open("w") as file:
-            file.writelines(canonical(line) + "\n" for line in [header, *(asdict(track) for track in self.tracks)])
+            file.writelines(canonical(line) + "\n" for line in [self.header, *(asdict(track) for track in self.tracks)])
 
     @staticmethod
     def read(path: Path) -> "DatasetManifest":

@@ -17,7 +17,7 @@ from benchmarks.data.manifest import DatasetManifest
 from benchmarks.data.prepare import Stems, Tags, prepare_split
 from benchmarks.notices import say, warn
 from gmsdi import SAMPLE_RATE, audio
-from gmsdi.errors import BadInputError
+from gmsdi.errors import BadInputError, one_line
 
 STEM_OF_CLASS = {"Bass": "bass", "Drums": "drums", "Guitar": "guitar", "Piano": "piano"}
 """Slakh2100's ``inst_class`` to our stems."""
@@ -133,9 +133,8 @@ def _sources(folder: Path) -> list[tuple[str, str, str]]:
     except FileNotFoundError:
         raise BadInputError(f"{path}: missing; is {folder} a raw Slakh2100 track?") from None
     except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())  # a YAML error has several lines
         raise BadInputError(
-            f"{path}: not Slakh2100 metadata ({type(error).__name__}: {reason}); copy it again"
+            f"{path}: not Slakh2100 metadata ({type(error).__name__}: {one_line(error)}); copy it again"
         ) from None
 
 

@@ -87,11 +87,9 @@ class Cutter:
 def write_mixtures(dataset: Dataset, folder: Path) -> None:
     """Write ``folder/TRACK/mix.wav`` for every track, and the index, last: which stems play in every second."""
     manifest = dataset.manifest
-    header = {"title": manifest.title, "split": manifest.split, "rate": manifest.rate, "digest": manifest.digest}
-    lines = [header]
-    (folder / INDEX).unlink(
-        missing_ok=True
-    )  # of other mixtures, it would be taken for that of these if this is interrupted
+    lines: list[dict] = [manifest.header]
+    # of other mixtures, it would be taken for that of these if this is interrupted
+    (folder / INDEX).unlink(missing_ok=True)
     with progress(f"mixing {manifest.title} {manifest.split}", len(manifest.tracks)) as advance:
         for track in manifest.tracks:
             (folder / track.name).mkdir(parents=True, exist_ok=True)
