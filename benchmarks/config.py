@@ -89,10 +89,12 @@ def _check(overrides: Sequence[str]) -> None:
                 raise BadInputError(
                     f"unknown {override.key_or_group} {str(option)!r}{near(str(option), options, NEAR)}"
                 )
+    chosen = [override.input_line for override in choices if override.input_line]
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        keys = set(
-            _keys(compose("config", overrides=[override.input_line for override in choices if override.input_line]))
-        )
+        keys = {
+            *_keys(compose("config", overrides=chosen)),
+            *(path.name for path in CONFIGS.iterdir() if path.is_dir()),
+        }
     for override in parsed:
         if override not in choices and override.type is OverrideType.CHANGE and override.key_or_group not in keys:
             raise BadInputError(

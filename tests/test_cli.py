@@ -119,7 +119,7 @@ def test_cfg_prints_the_composed_config(overrides: list[str], capsys: pytest.Cap
         ("device=tpu9", "device=tpu9"),
         ("system=[]", "system=["),
         ("+systems.mine.label=X", "separator"),
-        ("sytem=[mixture]", "system"),
+        ("sytem=[mixture]", "did you mean system or "),
         ("seed=x", "seed"),
         ("protocol.chunk=99999999", "no track holds a chunk"),
         ("split=tset", "tset"),
