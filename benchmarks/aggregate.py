@@ -11,7 +11,7 @@ import yaml
 from benchmarks.identity import short
 from benchmarks.journal import Record
 from benchmarks.metrics.scores import Metric, WindowScores
-from benchmarks.plan import Plan
+from benchmarks.plan import Plan, WorkUnit
 from benchmarks.score import from_json, score_key
 from benchmarks.spec import SystemSpec
 from benchmarks.stats import TrackStatistics, holm, interval, sign_flip
@@ -173,12 +173,20 @@ def _notes(
     failures = [store.failures[unit.id] for unit in units if unit.id in store.failures and unit.id not in store.outputs]
     if failures:
         notes.append(f"{len(failures)} of {len(units)} excerpts failed: {failures[0]['message']}")
-    made = {store.outputs[unit.id].run for unit in units if unit.id in store.outputs}
-    notes += _other_code("made", system.module, made, store, provenance)
+    notes += _made_by_other_code(system, units, store, provenance)
     for name, records in own.items():
         scored = {record["run"] for record in records.values()}
         notes += _other_code("scored", type(metrics[name]).__module__, scored, store, provenance)
     return notes
+
+
+def _made_by_other_code(system: SystemSpec, units: Sequence[WorkUnit], store: Store, provenance: Record) -> list[str]:
+    """Notes on all code that made a system's units, and what they are made of."""
+    made = {store.outputs[unit.id].run for unit in units if unit.id in store.outputs}
+    notes = [note for module in system.modules for note in _other_code("made", module, made, store, provenance)]
+    for i, each in enumerate(system.inputs):
+        notes += _made_by_other_code(each.system, [unit.inputs[i] for unit in units], store, provenance)
+    return list(dict.fromkeys(notes))
 
 
 def _other_code(verb: str, module: str, runs: set[str], store: Store, provenance: Record) -> list[str]:
@@ -198,6 +206,8 @@ def _caption(plan: Plan, wanted: str, baseline: SystemSpec | None) -> tuple[str,
         f"{plan.protocol.describe(plan.manifest.rate)}.",
         "Intervals: 95 % bootstrap over songs.",
     ]
+    if networks := dict.fromkeys(system.about for system in plan.systems if system.about):
+        sentences.append(f"Networks: {'; '.join(networks)}.")
     songs = len(plan.tracks)
     if baseline is None:
         sentences.append(f"No tests: the baseline, {wanted}, is not among the systems.")

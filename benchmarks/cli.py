@@ -5,6 +5,7 @@ Only what a verb needs is imported, and only when it runs: ``gmsdi --help`` must
 
 import argparse
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -26,6 +27,23 @@ Overrides are hydra's: KEY=VALUE changes a value, GROUP=OPTION picks a file of c
 exit codes: 0 good, 1 a quality regression, 2 an integrity failure (corrupt, missing, stale),
             3 not comparable, 4 bad input (a file, a key, a value, a full disk),
             70 a defect of gmsdi, 130 interrupted"""
+
+SEPARATE = """\
+Separate songs into OUT/SONG/{bass,drums,guitar,piano}.wav, with one system:
+
+  gmsdi separate song.flac other.wav system=gmsdi-separator out=OUT
+
+A FILE is anything that libsndfile reads, of any rate, length and number of channels. The systems hear it as mono at 22 050 Hz.
+Each stem is mono float32 with the song's own rate and length, so it lies under the song sample by sample, and has nothing above
+11 025 Hz. The same file, system and seed=N give the same stems, whatever the batch_size=N, which is the number of chunks of 12 s
+that have to fit into memory at once. Without out=OUT the stems go to results/separated.
+
+A word is an override if what is before its first "=" could be a key, and a FILE otherwise: write ./a=b.wav for the file a=b.wav.
+A song that cannot be read, or whose folder in OUT exists, is told in a line of its own; the others are separated, and the exit
+code is 4."""
+
+OVERRIDE = re.compile(r"[+~]*[A-Za-z_][\w.@-]*=")
+"""How words begin that are overrides where there can be files, too."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,6 +94,12 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument("action", choices=("prepare", "verify"), help="make a split ready, or check all of it")
         verb.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="KEY=VALUE or GROUP=OPTION")
         verb.add_argument("--cfg", choices=("job",), help="print the composed config and stop")
+    summary = "separate songs of your own into bass, drums, guitar and piano"
+    verb = verbs.add_parser(
+        "separate", help=summary, description=SEPARATE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    verb.add_argument("overrides", nargs="*", metavar="FILE|OVERRIDE", help="a song, or KEY=VALUE or GROUP=OPTION")
+    verb.add_argument("--cfg", choices=("job",), help="print the composed config and stop")
     summary = "convert a pytorch-lightning checkpoint of MSDM, executing nothing of it"
     verb = verbs.add_parser("import-checkpoint", help=summary, description=summary)
     verb.add_argument("file", metavar="FILE", help="the .ckpt file")
@@ -87,24 +111,39 @@ def _parser() -> argparse.ArgumentParser:
 SUMMARIES = {
     "run": "compute and score what a table needs and the store lacks",
     "table": "print a table from the store and write it to files",
+    "tune": "choose settings on the validation split: KEY=a,b,c tries each value, several such keys all combinations",
     "data": "prepare or verify a dataset",
+    "train": "train a model of configs/model and save its checkpoint; a killed training goes on",
     "doctor": "say what works on this machine and what is missing",
 }
 
 
 def _run(options: argparse.Namespace) -> int:
-    logging.basicConfig(format="warning: %(message)s", level=logging.WARNING)
+    logging.addLevelName(logging.WARNING, "warning")
+    logging.addLevelName(logging.DEBUG, "debug")
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     if options.verb == "import-checkpoint":
         return _import_checkpoint(options)
     from benchmarks import config, verbs
 
-    settings = config.load(options.overrides)
+    if options.verb == "tune" and not options.cfg:
+        return verbs.tune(options.overrides)
+    files, overrides = _sort(options)
+    settings = config.load(overrides, "train" if options.verb == "train" else "config")
     if options.cfg:
         print(config.show(settings), end="")
         return 0
     name = f"{options.verb}_{options.action}" if options.verb == "data" else options.verb
     verb: Callable[..., int] = getattr(verbs, name)
-    return verb(settings)
+    return verb(settings, *files)
+
+
+def _sort(options: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """The files and the overrides among the words of a verb; only ``separate`` takes files, and has a folder of its own for them."""
+    if options.verb != "separate":
+        return [], options.overrides
+    overrides = [word for word in options.overrides if OVERRIDE.match(word)]
+    return [word for word in options.overrides if not OVERRIDE.match(word)], ["out=results/separated", *overrides]
 
 
 def _import_checkpoint(options: argparse.Namespace) -> int:

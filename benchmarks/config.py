@@ -26,7 +26,10 @@ class Settings:
     """The types of the root of ``configs/config.yaml``; a value of another type is refused."""
 
     dataset: Any = MISSING
+    usual: dict[str, str] = field(default_factory=dict)
     protocol: Any = MISSING
+    sampling: Any = MISSING
+    weights: Any = MISSING
     systems: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     launcher: Any = MISSING
@@ -37,21 +40,41 @@ class Settings:
     cache: str = MISSING
     store: str = MISSING
     out: str = MISSING
+    tuned: str | None = None
     seed: int = MISSING
     device: str = MISSING
     batch_size: int = MISSING
     keep_audio: Any = MISSING
+    debug: bool = MISSING
     dry_run: bool = MISSING
     allow_partial: bool = MISSING
 
 
-def load(overrides: Sequence[str]) -> DictConfig:
+@dataclass
+class TrainSettings:
+    """The types of the root of ``configs/train.yaml``."""
+
+    dataset: Any = MISSING
+    usual: dict[str, str] = field(default_factory=dict)
+    model: Any = MISSING
+    data: str | None = None
+    cache: str = MISSING
+    device: str = MISSING
+    folder: str = MISSING
+    checkpoint: str = MISSING
+
+
+ROOTS = {"config": Settings, "train": TrainSettings}
+"""The roots of ``configs/``, by name, and the types of their values."""
+
+
+def load(overrides: Sequence[str], root: str = "config") -> DictConfig:
     """The composed config; ``BadInputError`` with near names for an unknown group option or key."""
     try:
-        _check(overrides)
+        usual = _check(overrides, root)
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            config = compose("config", overrides=list(overrides))
-        return OmegaConf.merge(OmegaConf.structured(Settings), config)  # type: ignore[return-value]
+            config = compose(root, overrides=[*usual, *overrides])
+        return OmegaConf.merge(OmegaConf.structured(ROOTS[root]), config)  # type: ignore[return-value]
     except (MissingConfigException, ConfigCompositionException, OmegaConfBaseException) as error:
         key = getattr(error, "full_key", None)
         where = f"{key}: " if key else ""
@@ -77,8 +100,11 @@ def show(config: DictConfig) -> str:
     return OmegaConf.to_yaml(config, resolve=True)
 
 
-def _check(overrides: Sequence[str]) -> None:
-    """Raise for an override that names no option of a group and no key of the config, before hydra says it at length."""
+def _check(overrides: Sequence[str], root: str) -> list[str]:
+    """Raise for an override that names no option of a group and no key of the config, before hydra says it at length.
+
+    Returns the choices that are usual for the dataset, of those groups that no override chooses.
+    """
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     choices = [override for override in parsed if (CONFIGS / override.key_or_group).is_dir()]
     for override in choices:
@@ -91,15 +117,15 @@ def _check(overrides: Sequence[str]) -> None:
                 )
     chosen = [override.input_line for override in choices if override.input_line]
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        keys = {
-            *_keys(compose("config", overrides=chosen)),
-            *(path.name for path in CONFIGS.iterdir() if path.is_dir()),
-        }
+        composed = compose(root, overrides=chosen)
+        keys = {*_keys(composed), *(path.name for path in CONFIGS.iterdir() if path.is_dir())}
     for override in parsed:
         if override not in choices and override.type is OverrideType.CHANGE and override.key_or_group not in keys:
             raise BadInputError(
                 f"unknown key {override.key_or_group!r}{near(override.key_or_group, sorted(keys), NEAR)}"
             )
+    taken = {override.key_or_group for override in choices}
+    return [f"{group}={option}" for group, option in composed.usual.items() if group in composed and group not in taken]
 
 
 def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:

@@ -13,6 +13,8 @@ from rich.table import Table as Grid
 from benchmarks.config import build
 from benchmarks.provenance import provenance
 from benchmarks.store import Store
+from gmsdi import SAMPLE_RATE, checkpoint
+from gmsdi.errors import GmsdiError
 
 GIB = 2**30
 
@@ -88,6 +90,24 @@ def _dataset(config: DictConfig) -> Finding:
     return Finding(what, "will be prepared on first use")
 
 
+def _weights(config: DictConfig) -> Finding:
+    """The checkpoints of the chosen ``weights``, each compared with the hash in its manifest."""
+    paths = _leaves(OmegaConf.to_container(config.weights, resolve=True))
+    try:
+        kinds = [checkpoint.read_manifest(path).kind for path in paths]
+        for path, kind in zip(paths, kinds, strict=True):
+            checkpoint.load(path, kind=kind, rate=SAMPLE_RATE)
+    except GmsdiError as error:
+        needed = "${weights" in OmegaConf.to_yaml(config.systems, resolve=False)
+        return Finding("weights", "not all can be used", f"{error}; or give weights.NAME=FILE", needed)
+    return Finding("weights", f"{len(paths)} checkpoints: {', '.join(dict.fromkeys(kinds))}")
+
+
+def _leaves(node: object) -> list[str]:
+    """The values of nested mappings."""
+    return [leaf for value in node.values() for leaf in _leaves(value)] if isinstance(node, dict) else [str(node)]
+
+
 def _store(config: DictConfig) -> Finding:
     store = Store(config.store).refresh()
     return Finding(f"store {config.store}", f"{len(store.outputs):,} outputs, {len(store.scores):,} scores")
@@ -109,6 +129,7 @@ CHECKS: tuple[Callable[[DictConfig], Finding], ...] = (
     _ffmpeg,
     _soundfont,
     _dataset,
+    _weights,
     _store,
     _disk,
 )

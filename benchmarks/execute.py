@@ -2,7 +2,8 @@
 
 import errno
 import time
-from collections.abc import Callable, Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -13,7 +14,8 @@ from benchmarks.plan import WorkUnit
 from benchmarks.spec import SystemSpec
 from benchmarks.store import Output, Store
 from gmsdi import audio
-from gmsdi.system import Batch, Separator
+from gmsdi.errors import BadInputError, GmsdiError, one_line
+from gmsdi.system import Batch, Derived, Separator
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 """What is wrong with the disk, not with a unit: it ends the run; what is finished stays."""
@@ -21,8 +23,13 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 REPORTED = 5
 """Failures of a system that are shown as they happen; all are recorded."""
 
+
+class NotCovered(Exception):
+    """The system has nothing to say of the track: its unit is left out, which is no failure."""
+
+
 Failures = dict[str, Exception]
-"""What went wrong, by unit id."""
+"""What went wrong, by unit id; and as ``NotCovered`` what was left out."""
 
 
 def execute(
@@ -34,11 +41,13 @@ def execute(
     batch_size: int,
     device: str,
     run: str,
+    before: Mapping[str, Exception],
 ) -> Failures:
-    """Compute those of one system's ``units`` that are ``missing``; returns what failed.
+    """Compute those of one system's ``units`` that are ``missing``; returns what failed or is not covered.
 
     ``missing`` is asked again whenever the store may have changed. A unit that fails is recorded and does not stop the others. Units
-    that another process holds are waited for, and taken over if it dies. Tracks that the system does not cover are left out.
+    that another process holds are waited for, and taken over if it dies. ``before`` is what failed before, of the units that a derived
+    system's are made of.
     """
 
     def pending(some: list[WorkUnit]) -> list[WorkUnit]:
@@ -48,34 +57,46 @@ def execute(
     todo = pending(list(units))
     if not todo:
         return {}
-    failures: Failures = {}
-    worker = Worker(system, dataset, store, device, run)
-    covered = worker.covered(dict.fromkeys(unit.excerpt.track for unit in units))
+    worker = (
+        Separating(system, dataset, store, device, run)
+        if system.derived is None
+        else Combining(system, dataset, store, run, before)
+    )
+    covered = worker.covered(units)
+    failures: Failures = {unit.id: NotCovered() for unit in todo if unit.excerpt.track not in covered}
     todo = [unit for unit in todo if unit.excerpt.track in covered]
-    with store.leases() as leases, progress(f"separating: {system.name}", len(todo)) as advance:
+    with store.leases() as leases, progress(f"{worker.doing}: {_title(system, todo)}", len(todo)) as advance:
         for batch in leases.share(todo, lambda unit: unit.id, pending, batch_size):
             failures |= worker.run(batch)
             advance(len(batch))
     return failures
 
 
-class Worker:
-    """One built system at work on one dataset and one store."""
+class Worker(ABC):
+    """One system at work on one dataset and one store."""
 
-    def __init__(self, system: SystemSpec, dataset: Dataset, store: Store, device: str, run: str) -> None:
+    doing: str
+    """What it does, for a person who waits."""
+
+    def __init__(self, system: SystemSpec, dataset: Dataset, store: Store, run: str) -> None:
         self.system = system
         self.dataset = dataset
         self.store = store
-        self.device = device
         self.provenance = run
-        self.separator: Separator = system.build()
-        self._tracks = {track.name: track for track in dataset.manifest.tracks}
         self._reported = 0
-        self._last: tuple[str, audio.Samples] | None = None
 
-    def covered(self, tracks: Iterable[str]) -> set[str]:
-        """Those of ``tracks`` that the system covers; what it leaves out is said, and is no failure."""
-        covered = {track: self.separator.covers(track) for track in tracks}
+    @abstractmethod
+    def covers(self, unit: WorkUnit) -> bool:
+        """Whether the system has anything to say of a unit's track."""
+
+    @abstractmethod
+    def compute(self, units: list[WorkUnit]) -> list[Output]:
+        """Compute and write the outputs of a batch."""
+
+    def covered(self, units: Sequence[WorkUnit]) -> set[str]:
+        """Those of the tracks of ``units`` that the system covers; what it leaves out is said."""
+        one = {unit.excerpt.track: unit for unit in units}
+        covered = {track: self.covers(unit) for track, unit in one.items()}
         if not all(covered.values()):
             absent = next(track for track in covered if not covered[track])
             say(f"{self.system.name}: covers {sum(covered.values())} of {len(covered)} songs; not {absent}, …")
@@ -84,7 +105,7 @@ class Worker:
     def run(self, units: list[WorkUnit]) -> Failures:
         """Compute and record a batch; returns what failed. A batch that fails is tried unit by unit."""
         try:
-            self.store.record_outputs(self._compute(units))
+            self.store.record_outputs(self.compute(units))
         except Exception as error:
             if isinstance(error, OSError) and error.errno in FULL:
                 raise
@@ -95,15 +116,38 @@ class Worker:
             return {units[0].id: error}
         return {}
 
+    def write(self, unit: WorkUnit, stems: torch.Tensor, seconds: float, device: str) -> Output:
+        """Write the stems ``[K, T]`` of a unit, unless they are not finite."""
+        rate = self.dataset.manifest.rate
+        estimate = stems.float().cpu().numpy()
+        audio.require_finite(estimate, rate, "estimate")
+        return self.store.write_output(unit, estimate, rate, seconds, device, self.provenance)
+
     def _report(self, unit: WorkUnit) -> None:
         self._reported += 1
         if self._reported <= REPORTED:
             where = f"{unit.excerpt.track} at {unit.excerpt.start / self.dataset.manifest.rate:.1f} s"
-            say(f"error: {self.system.name}, {where}: {self.store.failures[unit.id]['message']}")
+            say(f"error: {_title(unit.system, [unit])}, {where}: {self.store.failures[unit.id]['message']}")
         elif self._reported == REPORTED + 1:
             say(f"error: {self.system.name}: further failures are recorded, not shown")
 
-    def _compute(self, units: list[WorkUnit]) -> list[Output]:
+
+class Separating(Worker):
+    """A separator, built, at work on mixtures."""
+
+    doing = "separating"
+
+    def __init__(self, system: SystemSpec, dataset: Dataset, store: Store, device: str, run: str) -> None:
+        super().__init__(system, dataset, store, run)
+        self.device = device
+        self.separator: Separator = system.build()
+        self._tracks = {track.name: track for track in dataset.manifest.tracks}
+        self._last: tuple[str, audio.Samples] | None = None
+
+    def covers(self, unit: WorkUnit) -> bool:
+        return self.separator.covers(unit.excerpt.track)
+
+    def compute(self, units: list[WorkUnit]) -> list[Output]:
         references = np.stack([self._references(unit) for unit in units])  # [B, K, T]
         mixtures = np.stack([audio.mixture(stems) for stems in references])  # [B, T]
         batch = Batch(
@@ -117,19 +161,10 @@ class Worker:
         )
         began = time.perf_counter()
         with torch.inference_mode():
-            stems = self.separator.separate(batch).float().cpu().numpy()  # [B, K, T]
+            stems = self.separator.separate(batch).cpu()  # [B, K, T]
         seconds = (time.perf_counter() - began) / len(units)
-        if stems.shape != references.shape:
-            raise ValueError(f"gave stems of shape {stems.shape} where [B, K, T] is {references.shape}")
-        outputs = []
-        for unit, estimate in zip(units, stems, strict=True):
-            audio.require_finite(estimate, self.dataset.manifest.rate, "estimate")
-            outputs.append(
-                self.store.write_output(
-                    unit, estimate, self.dataset.manifest.rate, seconds, self.device, self.provenance
-                )
-            )
-        return outputs
+        _require_shape(stems, references.shape, "[B, K, T]")
+        return [self.write(unit, estimate, seconds, self.device) for unit, estimate in zip(units, stems, strict=True)]
 
     def _references(self, unit: WorkUnit) -> audio.Samples:
         """The true stems ``[K, T]`` of a unit's excerpt, verified; the units of a track come one after the other."""
@@ -137,3 +172,54 @@ class Worker:
         if self._last is None or self._last[0] != track:
             self._last = (track, self.dataset.stems(self._tracks[track], verify=True))
         return self._last[1][:, start : start + unit.excerpt.length]
+
+
+class Combining(Worker):
+    """A derived system at work on what the store holds, one excerpt at a time."""
+
+    doing = "combining"
+
+    def __init__(
+        self, system: SystemSpec, dataset: Dataset, store: Store, run: str, before: Mapping[str, Exception]
+    ) -> None:
+        super().__init__(system, dataset, store, run)
+        assert system.derived is not None
+        self.derived: Derived = system.derived
+        self.before = before
+
+    def covers(self, unit: WorkUnit) -> bool:
+        return not any(isinstance(self.before.get(each.id), NotCovered) for each in unit.inputs)
+
+    def compute(self, units: list[WorkUnit]) -> list[Output]:
+        return [self._combine(unit) for unit in units]
+
+    def _combine(self, unit: WorkUnit) -> Output:
+        for each in unit.inputs:
+            if each.id in self.before and not self.store.has_output(each.id):
+                raise _input_failed(each, self.before[each.id])
+        outputs = np.stack([self.store.read_output(each) for each in unit.inputs])  # [I, K, T]
+        stems = self.derived.combine(torch.from_numpy(outputs))
+        _require_shape(stems, outputs.shape[1:], "[K, T]")
+        records = [self.store.outputs[each.id] for each in unit.inputs]
+        devices = ", ".join(sorted({record.device for record in records}))
+        return self.write(unit, stems, sum(record.seconds for record in records), devices)
+
+
+def _input_failed(unit: WorkUnit, error: Exception) -> GmsdiError:
+    """What a unit fails with that is made of one that failed: bad input if that was."""
+    kind = BadInputError if isinstance(error, BadInputError) else GmsdiError
+    return kind(f"its input {_title(unit.system, [unit])} failed: {one_line(error) or type(error).__name__}")
+
+
+def _require_shape(stems: torch.Tensor, shape: tuple[int, ...], axes: str) -> None:
+    if tuple(stems.shape) != shape:
+        raise ValueError(f"gave stems of shape {tuple(stems.shape)} where {axes} is {shape}")
+
+
+def _title(system: SystemSpec, units: Sequence[WorkUnit]) -> str:
+    """A system's name and which replicates ``units`` are, unless they are those of its row."""
+    replicates = {unit.replicate for unit in units}
+    if replicates <= {0}:
+        return system.name
+    span = dict.fromkeys([min(replicates), max(replicates)])
+    return f"{system.name}, replicate{'s' if len(span) > 1 else ''} {' to '.join(map(str, span))}"

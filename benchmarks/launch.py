@@ -1,16 +1,21 @@
 """Where the work of a plan is done."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 
 from benchmarks.data.dataset import Dataset
-from benchmarks.execute import Failures, execute
+from benchmarks.execute import Failures, NotCovered, execute
 from benchmarks.metrics.scores import Metric
-from benchmarks.plan import Plan, WorkUnit
+from benchmarks.plan import Plan, WorkUnit, with_inputs
 from benchmarks.score import score, score_key
 from benchmarks.spec import SystemSpec
 from benchmarks.store import KeepAudio, Store
+
+Missing = Callable[[list[WorkUnit]], list[WorkUnit]]
+"""Those of some units that have to be computed, as the store is now."""
 
 
 @dataclass(frozen=True)
@@ -28,34 +33,134 @@ class Job:
 
 
 class Local:
-    """In this process, one system after the other; a system is scored, and its audio dropped, before the next begins."""
+    """In this process, one system after the other, what is made of others after those.
+
+    A system is scored before the next begins, and its audio dropped, if nothing more is to be made of it.
+    """
 
     def run(self, job: Job) -> Failures:
         """Carry the job out; returns what failed."""
-        distinct = {system.id: system for system in job.plan.systems}  # two names may stand for one system
-        return {unit: failure for system in distinct.values() for unit, failure in _run_system(system, job).items()}
+        work = _Work(job)
+        for system in _in_order(job.plan.systems):
+            work.carry_out(system)
+        return {unit: failure for unit, failure in work.failures.items() if not isinstance(failure, NotCovered)}
 
 
-def _run_system(system: SystemSpec, job: Job) -> Failures:
-    units = list(job.plan.of_system(system))
-    damaged = job.store.remove_damaged(units)
+class _Work:
+    """A job that is being carried out: what it has not been able to do, and what is made of what."""
 
-    def missing(some: list[WorkUnit]) -> list[WorkUnit]:
-        needed = {unit.id for unit in _missing(some, job)}
-        return [
-            unit for unit in some if unit.id in needed or (unit.id in damaged and not job.store.has_output(unit.id))
-        ]
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.failures: Failures = {}
+        self._users: dict[tuple[str, int], list[str]] = defaultdict(
+            list
+        )  # of a system and replicate: what is made of it
+        for system in job.plan.systems:
+            for each in system.inputs:
+                self._users[each.system.id, each.replicate].append(system.id)
 
-    failures = execute(system, units, missing, job.dataset, job.store, job.batch_size, job.device, job.run)
-    score(system, job.plan, job.metrics, job.dataset, job.store, job.run)
-    if job.keep_audio != "float32":
-        _drop_audio(units, job)
-    return failures
+    def carry_out(self, system: SystemSpec) -> None:
+        """Compute and score one system's row, and drop the audio that the row was the last to need."""
+        job = self.job
+        units = list(job.plan.of_system(system))
+        damaged = job.store.remove_damaged(units)
+
+        def missing(some: list[WorkUnit]) -> list[WorkUnit]:
+            needed = {unit.id for unit in _missing(some, job)}
+            return [
+                unit for unit in some if unit.id in needed or (unit.id in damaged and not job.store.has_output(unit.id))
+            ]
+
+        self._compute(system, units, missing)
+        score(system, job.plan, job.metrics, job.dataset, job.store, job.run)
+        if job.keep_audio != "float32":
+            self._drop_audio(units)
+
+    def _compute(self, system: SystemSpec, units: list[WorkUnit], missing: Missing) -> None:
+        """Compute those of one system's units that are missing; before them what they are made of and the store lacks."""
+        job = self.job
+        if system.inputs:
+            job.store.refresh()
+            self._compute_inputs(missing(units), missing)
+        self.failures |= execute(
+            system, units, missing, job.dataset, job.store, job.batch_size, job.device, job.run, self.failures
+        )
+
+    def _compute_inputs(self, units: list[WorkUnit], missing: Missing) -> None:
+        """Compute what ``units``, which are ``missing``, are made of, system by system, all replicates of one at once."""
+        store = self.job.store
+        user = {each.id: unit for unit in units for each in unit.inputs}
+
+        def needed(some: list[WorkUnit]) -> list[WorkUnit]:
+            wanted = {unit.id for unit in missing([user[each.id] for each in some]) if not self._is_hopeless(unit)}
+            return [each for each in some if user[each.id].id in wanted and not store.has_output(each.id)]
+
+        inputs: dict[str, dict[str, WorkUnit]] = defaultdict(dict)
+        for unit in units:
+            for each in unit.inputs:
+                inputs[each.system.id][each.id] = each
+        for group in inputs.values():
+            some = list(group.values())
+            store.remove_damaged(some)
+            self._compute(some[0].system, needed(some), needed)
+
+    def _is_hopeless(self, unit: WorkUnit) -> bool:
+        """Whether a unit cannot be made: what it is made of failed in this run, and is not tried again, or is not covered."""
+        return any(each.id in self.failures and not self.job.store.has_output(each.id) for each in unit.inputs)
+
+    def _drop_audio(self, units: Sequence[WorkUnit]) -> None:
+        """Drop what has been scored, and nothing more is to be made of, among ``units`` and what they are made of.
+
+        A run that finishes beside this one may be at it too, so each unit under its lease. Of a replicate without a row nothing stays.
+        """
+        job = self.job
+        is_needed = cache(self._is_needed)
+
+        def remaining(some: list[WorkUnit]) -> list[WorkUnit]:
+            return [unit for unit in some if job.store.has_output(unit.id)]
+
+        candidates = with_inputs(units).values()
+        done = [unit for unit in candidates if not is_needed(unit.system.id, unit.replicate, unit.excerpt.track)]
+        with job.store.leases() as leases:
+            for batch in leases.share(remaining(done), lambda unit: unit.id, remaining, job.batch_size):
+                for unit in batch:
+                    job.store.drop_audio(unit, "false" if unit.replicate else job.keep_audio)
+
+    def _is_needed(self, system: str, replicate: int, track: str) -> bool:
+        """Whether the audio of a track is still to be scored, or anything is still to be made of it."""
+        users = self._users[system, replicate]
+        return any(self._is_needed(user, 0, track) for user in users) or not (
+            replicate > 0  # has no row of its own
+            or _is_scored(self.job.plan.units[system, track], self.job.metrics, self.job.store)
+            or self._is_left_out(system, track)
+        )
+
+    def _is_left_out(self, system: str, track: str) -> bool:
+        return any(isinstance(self.failures.get(unit.id), NotCovered) for unit in self.job.plan.units[system, track])
 
 
 def missing_units(system: SystemSpec, job: Job) -> list[WorkUnit]:
-    """The units of a system that have to be computed."""
+    """The units of a system's row that have to be computed."""
     return _missing(job.plan.of_system(system), job)
+
+
+def to_do(job: Job) -> dict[str, WorkUnit]:
+    """All units that have to be computed, by id: those that rows lack, and what those are made of."""
+    found: dict[str, WorkUnit] = {}
+    todo = [unit for system in job.plan.systems for unit in missing_units(system, job)]
+    while todo:
+        found |= {unit.id: unit for unit in todo}
+        todo = [each for unit in todo for each in unit.inputs if not job.store.has_output(each.id)]
+    return found
+
+
+def _in_order(systems: Iterable[SystemSpec]) -> list[SystemSpec]:
+    """Each system once (two names may stand for one), what is made of others after those."""
+    return sorted({system.id: system for system in systems}.values(), key=_depth)
+
+
+def _depth(system: SystemSpec) -> int:
+    return max((1 + _depth(each.system) for each in system.inputs), default=0)
 
 
 def _missing(units: Iterable[WorkUnit], job: Job) -> list[WorkUnit]:
@@ -67,19 +172,6 @@ def _missing(units: Iterable[WorkUnit], job: Job) -> list[WorkUnit]:
         for unit in group
         if not job.store.has_output(unit.id)
     ]
-
-
-def _drop_audio(units: Iterable[WorkUnit], job: Job) -> None:
-    """Drop what has been scored; a run that finishes beside this one may be at it too, so each unit under its lease."""
-
-    def remaining(some: list[WorkUnit]) -> list[WorkUnit]:
-        return [unit for unit in some if job.store.has_output(unit.id)]
-
-    scored = [unit for scored, group in _by_track(units, job) if scored for unit in group]
-    with job.store.leases() as leases:
-        for batch in leases.share(remaining(scored), lambda unit: unit.id, remaining, job.batch_size):
-            for unit in batch:
-                job.store.drop_audio(unit, job.keep_audio)
 
 
 def _by_track(units: Iterable[WorkUnit], job: Job) -> Iterator[tuple[bool, Iterator[WorkUnit]]]:

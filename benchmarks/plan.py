@@ -1,7 +1,7 @@
 """From a config to units of work: every (system, excerpt, replicate) of a table, addressed by content."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.data.manifest import DatasetManifest, Excerpt, Track, excerpts
@@ -15,7 +15,8 @@ TASK = "separation"
 class WorkUnit:
     """One excerpt through one system. ``id`` covers the system, the excerpt's content, the task, the base seed and the replicate.
 
-    ``seed`` leaves the system out: all systems meet the same noise, which sharpens paired tests.
+    ``seed`` leaves the system out: all systems meet the same noise, which sharpens paired tests. ``inputs`` are the units on the same
+    excerpt that a derived system makes this one of; those of replicate 0 are their systems' own, the same that their rows have.
     """
 
     id: str
@@ -23,13 +24,15 @@ class WorkUnit:
     excerpt: Excerpt
     seed: int
     replicate: int
+    inputs: tuple["WorkUnit", ...] = ()
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Which excerpts are run: chunks of ``chunk`` samples, of which the first ``chunks_per_track`` (all if None).
+    """Which excerpts are run: chunks of ``chunk`` samples, of which ``chunks_per_track``, spread evenly (all if None).
 
-    The default is MSDM's rule: whole, adjacent chunks of 262 144 samples (11.89 s), remainder dropped.
+    The default is MSDM's rule: whole, adjacent chunks of 262 144 samples (11.89 s), remainder dropped. Fewer are the middles of as many
+    equal parts of the song, as songs begin with one instrument and end with one.
     """
 
     name: str
@@ -42,12 +45,17 @@ class Protocol:
 
     def describe(self, rate: int) -> str:
         """In words, for a table's caption."""
-        which = "all whole chunks" if self.chunks_per_track is None else f"the first {self.chunks_per_track} chunk(s)"
+        which = {
+            None: "all whole chunks",
+            1: "the middle one of the whole chunks",
+        }.get(self.chunks_per_track, f"{self.chunks_per_track} of the whole chunks, spread evenly,")
         return f"protocol {self.name}: {which} of {self.chunk / rate:.2f} s of each song"
 
     def excerpts(self, track: Track) -> list[Excerpt]:
         """The excerpts of a track; none if it is shorter than one chunk."""
-        return list(excerpts(track, self.chunk))[: self.chunks_per_track]
+        whole = list(excerpts(track, self.chunk))
+        count = min(self.chunks_per_track or len(whole), len(whole))
+        return [whole[(2 * i + 1) * len(whole) // (2 * count)] for i in range(count)]
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,10 @@ class Plan:
         for track in self.manifest.tracks:
             yield from self.units.get((system.id, track.name), ())
 
+    def everything(self) -> dict[str, WorkUnit]:
+        """All units by id: those of the rows, and those that rows are made of."""
+        return with_inputs(unit for units in self.units.values() for unit in units)
+
     @property
     def tracks(self) -> tuple[Track, ...]:
         """The tracks that have at least one excerpt."""
@@ -71,18 +83,13 @@ class Plan:
         return tuple(track for track in self.manifest.tracks if track.name in scored)
 
 
-def make_plan(
-    manifest: DatasetManifest, protocol: Protocol, systems: Sequence[SystemSpec], seed: int, replicate: int = 0
-) -> Plan:
+def make_plan(manifest: DatasetManifest, protocol: Protocol, systems: Sequence[SystemSpec], seed: int) -> Plan:
     """Plan every system on every excerpt. ``BadInputError`` when no track is as long as one chunk."""
     units: dict[tuple[str, str], tuple[WorkUnit, ...]] = {}
     for track in manifest.tracks:
-        pieces = [(excerpt, _item_seed(seed, excerpt.id, replicate)) for excerpt in protocol.excerpts(track)]
+        pieces = protocol.excerpts(track)
         for system in systems if pieces else ():
-            units[system.id, track.name] = tuple(
-                WorkUnit(_unit_id(system.id, excerpt.id, seed, replicate), system, excerpt, item_seed, replicate)
-                for excerpt, item_seed in pieces
-            )
+            units[system.id, track.name] = tuple(make_unit(system, excerpt, seed) for excerpt in pieces)
     if not units:
         raise BadInputError(
             f"{manifest.title} {manifest.split}: no track holds a chunk of {protocol.chunk / manifest.rate:.2f} s, "
@@ -91,10 +98,27 @@ def make_plan(
     return Plan(manifest, protocol, tuple(systems), units)
 
 
-def _unit_id(system: str, excerpt: str, seed: int, replicate: int) -> str:
-    return hashlib.sha256(f"{TASK}\n{system}\n{excerpt}\n{seed}\n{replicate}".encode()).hexdigest()
+def make_unit(system: SystemSpec, excerpt: Excerpt, seed: int, replicate: int = 0) -> WorkUnit:
+    """The unit of a system on an excerpt, and all that it is made of."""
+    return WorkUnit(
+        _sha256(TASK, system.id, excerpt.id, seed, replicate).hex(),
+        system,
+        excerpt,
+        int.from_bytes(_sha256(seed, excerpt.id, replicate)[:8], "big") >> 1,  # 63 bits
+        replicate,
+        tuple(make_unit(each.system, excerpt, seed, each.replicate) for each in system.inputs),
+    )
 
 
-def _item_seed(seed: int, excerpt: str, replicate: int) -> int:
-    """63 bits from the base seed, the excerpt and the replicate."""
-    return int.from_bytes(hashlib.sha256(f"{seed}\n{excerpt}\n{replicate}".encode()).digest()[:8], "big") >> 1
+def with_inputs(units: Iterable[WorkUnit]) -> dict[str, WorkUnit]:
+    """Units and all that they are made of, by id."""
+    found: dict[str, WorkUnit] = {}
+    todo = list(units)
+    while todo:
+        found |= {unit.id: unit for unit in todo}
+        todo = [each for unit in todo for each in unit.inputs if each.id not in found]
+    return found
+
+
+def _sha256(*parts: object) -> bytes:
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).digest()

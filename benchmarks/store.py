@@ -93,7 +93,8 @@ class Store:
                 audio.write(temporary / f"{stem}.wav", samples[None], rate)
             files = tuple(audio.file_sha256(temporary / f"{stem}.wav") for stem in STEMS)
             output = Output(unit.id, files, round(seconds, 6), stems.nbytes, device, run)
-            (temporary / "unit.json").write_text(canonical(_sidecar(unit, output)) + "\n")
+            sidecar = _sidecar(unit, output, [self.outputs[each.id] for each in unit.inputs])
+            (temporary / "unit.json").write_text(canonical(sidecar) + "\n")
             shutil.rmtree(folder, ignore_errors=True)  # of an attempt that was never recorded
             temporary.rename(folder)
             _sync(folder.parent)
@@ -217,7 +218,7 @@ def _output_record(output: Output) -> Record:
     return {name: getattr(output, name) for name in Output.__slots__}
 
 
-def _sidecar(unit: WorkUnit, output: Output) -> dict[str, Any]:
+def _sidecar(unit: WorkUnit, output: Output, inputs: Sequence[Output]) -> dict[str, Any]:
     return {
         "system": {"name": unit.system.name, "id": unit.system.id, "identity": unit.system.identity},
         "track": unit.excerpt.track,
@@ -225,6 +226,7 @@ def _sidecar(unit: WorkUnit, output: Output) -> dict[str, Any]:
         "length": unit.excerpt.length,
         "seed": unit.seed,
         "replicate": unit.replicate,
+        "inputs": [{"unit": each.unit, "sha256": each.sha256} for each in inputs],
         **_output_record(output),
     }
 

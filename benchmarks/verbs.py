@@ -1,9 +1,12 @@
 """What the verbs of the command line do, given a composed config. Each returns an exit code."""
 
+import logging
+import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -12,29 +15,34 @@ from rich.table import Table as Grid
 from benchmarks.config import build
 from benchmarks.data.dataset import Dataset, track_folders
 from benchmarks.data.msdm_layout import MsdmLayout
-from benchmarks.launch import Job, missing_units
+from benchmarks.launch import Job, to_do
 from benchmarks.metrics.scores import Metric
 from benchmarks.notices import say
 from benchmarks.plan import make_plan
 from benchmarks.provenance import provenance
-from benchmarks.spec import resolve
+from benchmarks.spec import resolve_all
 from benchmarks.store import KeepAudio, Store, open_store
 from gmsdi import SAMPLE_RATE, STEMS
 from gmsdi.errors import BadInputError, IntegrityError
+
+if TYPE_CHECKING:
+    from benchmarks.tables.table import Table  # tables import seaborn, which takes longer than all the rest
 
 SPLITS = ("train", "validation", "test")
 
 
 def run(config: DictConfig) -> int:
     """Compute and score what the store lacks; with ``dry_run`` say what that is."""
+    if config.debug:
+        logging.getLogger("gmsdi.sampler").setLevel(logging.DEBUG)
     if config.dry_run:
-        _print_cost(_job(config, Store(config.store).refresh()))
+        _print_cost(job_of(config, Store(config.store).refresh()))
         return 0
-    job = _job(config, open_store(config.store))
+    job = job_of(config, open_store(config.store))
     job = replace(job, run=job.store.record_run(provenance(job.device)))
     failures = build(config.launcher).run(job)
     job.store.compact()
-    total = sum(len(units) for units in job.plan.units.values())
+    total = len(job.plan.everything())
     say(f"{total - len(failures)} of {total} excerpts done or left out; the store is {config.store}")
     if failures:
         bad_input = all(isinstance(failure, BadInputError) for failure in failures.values())
@@ -45,15 +53,12 @@ def run(config: DictConfig) -> int:
 
 def table(config: DictConfig) -> int:
     """Print the table and write its files; exit 2 if cells lack tracks, unless ``allow_partial``."""
-    from benchmarks.aggregate import make_table
     from benchmarks.tables.render import print_table, write_all
 
     if not Path(config.store).is_dir():
         raise IntegrityError(f"{config.store}: no store here; run `gmsdi run` with the same overrides first")
-    job = _job(config, Store(config.store).refresh())
-    metrics = dict(zip(config.metrics, job.metrics, strict=True))
-    content = OmegaConf.to_container(config.table, resolve=True)
-    made = make_table(content, job.plan, metrics, job.store, provenance(job.device))  # type: ignore[arg-type]
+    job = job_of(config, Store(config.store).refresh())
+    made = _table(config, job)
     with suppress(SystemExit):  # rich's answer to a reader who has seen enough (`| head`); the files are still due
         print_table(made, Console())
     for path in write_all(made, Path(config.out)):
@@ -62,6 +67,28 @@ def table(config: DictConfig) -> int:
         raise IntegrityError(
             "some cells lack songs; run `gmsdi run` with the same overrides, or give allow_partial=true"
         )
+    return 0
+
+
+def tune(overrides: Sequence[str]) -> int:
+    """Measure every combination of a sweep on the validation split, print them as a table, and write down the best."""
+    from benchmarks import tuning
+    from benchmarks.tables.render import print_table
+
+    sweep = tuning.read_sweep(overrides)
+    config, rows = tuning.compose(sweep)
+    job = job_of(config, open_store(config.store))
+    job = replace(job, run=job.store.record_run(provenance(job.device)))
+    failures = build(config.launcher).run(job)
+    job.store.compact()
+    made = _table(config, job)
+    with suppress(SystemExit):
+        print_table(made, Console())
+    name = config.tuned or "+".join(dict.fromkeys(row.split()[0] for row in rows))
+    for path in tuning.write(Path(config.out), name, made, rows, job, ["gmsdi", "tune", *overrides]):
+        say(f"wrote {path}")
+    if failures:
+        say(f"{len(failures)} excerpts failed; rows that lack songs are not chosen")
     return 0
 
 
@@ -96,6 +123,42 @@ def data_verify(config: DictConfig) -> int:
     return 0
 
 
+def train(config: DictConfig) -> int:
+    """Train a model on the train split, and save its checkpoint. Under ``torchrun`` its processes share the work."""
+    from benchmarks.train import Training
+    from gmsdi import processes
+
+    source, model = build(config.dataset), config.model
+    training = Training(
+        model.name,
+        build(model.material),
+        OmegaConf.to_container(model.network, resolve=True),  # type: ignore[arg-type]
+        build(model.train),
+        model.chunk,
+        model.batch_size,
+        Path(config.folder),
+        Path(config.checkpoint),
+    )
+    with processes.joined(_device(config.device)) as device:
+        with processes.first_before_others():
+            splits = source.split("train"), source.split("validation")
+        trained = training.run(*splits, device, ["gmsdi", *sys.argv[1:]])
+        if processes.first():
+            say(f"wrote {training.checkpoint}: {trained.step} steps in {trained.seconds / 60:.1f} min")
+    return 0
+
+
+def separate(config: DictConfig, *files: str) -> int:
+    """Separate a person's own songs, each into a folder of its own in ``out``."""
+    from benchmarks.separate import Separation, lone_separator, songs_of
+
+    songs = songs_of(files, Path(config.out))
+    _require_batch_size(config)
+    device = _device(config.device)
+    Separation(lone_separator(config.systems), Path(config.out), config.seed, config.batch_size, device).run(songs)
+    return 0
+
+
 def doctor(config: DictConfig) -> int:
     """Say what works here and what is missing."""
     from benchmarks.doctor import examine
@@ -103,19 +166,32 @@ def doctor(config: DictConfig) -> int:
     return examine(config)
 
 
-def _job(config: DictConfig, store: Store) -> Job:
+def _table(config: DictConfig, job: Job) -> "Table":
+    from benchmarks.aggregate import make_table
+
+    metrics = dict(zip(config.metrics, job.metrics, strict=True))
+    content: dict[str, Any] = OmegaConf.to_container(config.table, resolve=True)  # type: ignore[assignment]
+    return make_table(content, job.plan, metrics, job.store, provenance(job.device))
+
+
+def job_of(config: DictConfig, store: Store) -> Job:
+    """What a config asks for, planned, on a store."""
     keep_audio = str(config.keep_audio).lower()
     if keep_audio not in get_args(KeepAudio):
         raise BadInputError(f"keep_audio={config.keep_audio}: choose one of {', '.join(get_args(KeepAudio))}")
     if not config.systems or not config.metrics:
         raise BadInputError("there is nothing to do: give at least one system=[…] and one metric=[…]")
-    if config.batch_size < 1:
-        raise BadInputError(f"batch_size={config.batch_size}: at least 1 is needed")
-    systems = [resolve(name, node) for name, node in config.systems.items()]
+    _require_batch_size(config)
+    systems = resolve_all(config.systems)
     metrics: tuple[Metric, ...] = tuple(build(metric) for metric in config.metrics.values())
     dataset = _dataset(config)
     plan = make_plan(dataset.manifest, build(config.protocol), systems, config.seed)
     return Job(plan, dataset, metrics, store, config.batch_size, cast(KeepAudio, keep_audio), _device(config.device))
+
+
+def _require_batch_size(config: DictConfig) -> None:
+    if config.batch_size < 1:
+        raise BadInputError(f"batch_size={config.batch_size}: at least 1 is needed")
 
 
 def _dataset(config: DictConfig) -> Dataset:
@@ -135,15 +211,20 @@ def _device(wanted: str) -> str:
 
 
 def _print_cost(job: Job) -> None:
-    """Units, missing units, and what they would cost: seconds from this store's timings of the system, bytes of float32 audio."""
+    """Units, missing units, and what they would cost: seconds from this store's timings of the system, bytes of float32 audio.
+
+    More samples of a system, of which others are made, count with it; to put outputs together takes no time to speak of.
+    """
     grid = Grid(title=f"To do on {job.plan.manifest.title} {job.plan.manifest.split}")
     for heading in ("system", "units", "missing", "seconds", "bytes"):
         grid.add_column(heading, justify="left" if heading == "system" else "right")
+    everything, lacking = job.plan.everything(), to_do(job)
     for system in job.plan.systems:
-        units = list(job.plan.of_system(system))
-        missing = missing_units(system, job)
+        units = [unit for unit in everything.values() if unit.system.id == system.id]
+        missing = [unit for unit in units if unit.id in lacking]
         timings = [job.store.outputs[unit.id].seconds for unit in units if unit.id in job.store.outputs]
         seconds = f"{len(missing) * sum(timings) / len(timings):,.1f}" if timings else "unknown"
         size = sum(len(STEMS) * 4 * unit.excerpt.length for unit in missing)
-        grid.add_row(system.name, str(len(units)), str(len(missing)), seconds if missing else "0", f"{size:,}")
+        free = system.inputs or not missing
+        grid.add_row(system.name, str(len(units)), str(len(missing)), "0" if free else seconds, f"{size:,}")
     Console().print(grid)

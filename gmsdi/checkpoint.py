@@ -6,6 +6,7 @@ a crash between the two leaves weights that the manifest does not know. Neither 
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,11 @@ class Manifest:
     metrics: dict[str, float]
     training: dict[str, Any]  # free-form: command, seed, seconds, machine, date
 
+    def describe(self) -> str:
+        """The network and its training, for a person."""
+        data = self.training.get("data", "data that are not known")
+        return f"{self.kind}: {self.config.get('backbone', 'network')}, {self.step} steps on {data}"
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -68,10 +74,12 @@ def save(path: Path | str, weights: Mapping[str, Tensor], manifest: Manifest) ->
     path = _named(path)
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         # The inner file is put in place first; by then both are complete.
         with audio.atomic(_manifest_path(path)) as description, audio.atomic(path) as file:
             save_file(contiguous, file)
             description.write_text(_to_json(path, manifest, audio.file_sha256(file)), encoding="utf-8")
+            shutil.copymode(description, file)  # safetensors makes files that nobody else may read, whatever the umask
     except (OSError, SafetensorError) as error:
         raise BadInputError(
             f"{path}: cannot be written ({error}); check its folder, its permissions and the disk"
@@ -106,6 +114,14 @@ def load(path: Path | str, *, kind: str, rate: int) -> Checkpoint:
         raise IntegrityError(f"{path}: no safetensors file ({one_line(error)}); copy it again") from None
     floats = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
     return Checkpoint(manifest, floats, path, recorded)
+
+
+def read_manifest(path: Path | str) -> Manifest:
+    """What the checkpoint at ``path`` is, without its weights. Raises as ``load`` does."""
+    path = _named(path)
+    if not path.is_file():
+        raise BadInputError(f"{path}: no such checkpoint")
+    return _read_manifest(path)[0]
 
 
 def load_into(module: nn.Module, checkpoint: Checkpoint) -> None:

@@ -22,6 +22,12 @@ class Denoiser(nn.Module):
         self.network = network
         self.sigma_data = sigma_data
 
+    @property
+    def null(self) -> torch.Tensor | None:
+        """The embedding ``[L, F]`` of no prompt that the network has learned; None where it has none of its own."""
+        learned: torch.Tensor | None = getattr(self.network, "null", None)
+        return learned
+
     def forward(self, x: torch.Tensor, sigma: torch.Tensor, **condition: Any) -> torch.Tensor:
         """The clean estimate ``[B, C, T]`` of ``x`` ``[B, C, T]`` at levels ``sigma`` ``[B]``."""
         level = sigma.to(x.dtype)[:, None, None]  # [B, 1, 1]

@@ -395,7 +395,7 @@ FIXED: dict[str, tuple[Any, Any]] = {
 def to_checkpoint(read: LightningCheckpoint, stem: str | None = None) -> tuple[dict[str, Tensor], Manifest]:
     """The U-Net's weights and their manifest, to be saved: of MSDM (four channels), or of Weakly MSDM, whose ``stem`` must be told.
 
-    The manifest's ``config`` is what the package's ``UNet1d`` and denoiser were built with, under the package's names.
+    The manifest's ``config`` is what ``gmsdi.model`` builds the denoiser from.
     Raises ``BadInputError`` for a network that is neither.
     """
     in_channels = read.hyper_parameters.get("in_channels")
@@ -416,12 +416,13 @@ def to_checkpoint(read: LightningCheckpoint, stem: str | None = None) -> tuple[d
             raise BadInputError(
                 f"{read.path}: {name} is {reprlib.repr(value)}; in MSDM's networks it is like {NETWORK[name]!r}"
             )
+    sigma_data = config.pop("diffusion_sigma_data")
     weights = {name.removeprefix(UNET): value for name, value in read.weights.items() if name.startswith(UNET)}
     if not weights:
         raise BadInputError(f"{read.path}: has no weights under {PREFIX}{UNET}; it is no checkpoint of MSDM")
     manifest = Manifest(
         kind="msdm" if stem is None else "weak-msdm",
-        config={"backbone": "UNet1d", "in_channels": in_channels, **config},
+        config={"backbone": "UNet1d", "in_channels": in_channels, "sigma_data": sigma_data, **config},
         stems=STEMS if stem is None else (stem,),
         sample_rate=SAMPLE_RATE,
         training_data=None,

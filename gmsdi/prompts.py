@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from gmsdi.errors import BadInputError
 from gmsdi.text import SEPARATOR, TextEncoder
 
 
@@ -22,21 +22,31 @@ def join(descriptions: Sequence[str]) -> str:
     return SEPARATOR.join(descriptions)
 
 
-def one_against_rest(stems: Sequence[str]) -> tuple[Prompt, ...]:
-    """The separator's prompts, one a stem: the stem, and all others as what must not be there."""
-    return tuple(extraction(stem, stems)[0] for stem in stems)
+def one_against_rest(descriptions: Sequence[str], negatives: Sequence[str] | None = None) -> tuple[Prompt, ...]:
+    """The separator's prompts, one a description; what must not be there is all others, unless ``negatives`` say otherwise."""
+    against = [_rest(k, descriptions) for k in range(len(descriptions))] if negatives is None else negatives
+    return tuple(Prompt(*pair) for pair in zip(descriptions, against, strict=True))
 
 
-def extraction(stem: str, stems: Sequence[str]) -> tuple[Prompt, Prompt]:
-    """Two sources: the stem against the rest, and the rest against the stem. ``BadInputError`` when it is not in ``stems``."""
-    if stem not in stems:
-        raise BadInputError(f"{stem}: not among the sources to extract it from ({join(stems)})")
-    rest = join([other for other in stems if other != stem])
-    return Prompt(stem, rest), Prompt(rest, stem)
+def extraction(k: int, descriptions: Sequence[str], negatives: Sequence[str] | None = None) -> tuple[Prompt, Prompt]:
+    """The extractor's prompts of source ``k``: it against the rest, and the rest against it, or both against the null prompt."""
+    target = one_against_rest(descriptions, negatives)[k]
+    return target, Prompt(_rest(k, descriptions), target.positive if target.negative else "")
 
 
-def encode(prompts: Sequence[Prompt], encoder: TextEncoder) -> tuple[Tensor, Tensor]:
-    """The positive and the negative embeddings, ``[K, L, F]`` each, as ``gmsdi.denoiser.prompted`` takes them."""
+def _rest(k: int, descriptions: Sequence[str]) -> str:
+    return join([*descriptions[:k], *descriptions[k + 1 :]])
+
+
+def encode(prompts: Sequence[Prompt], encoder: TextEncoder, null: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The positive and the negative embeddings, ``[K, L, F]`` each, as ``gmsdi.denoiser.prompted`` takes them.
+
+    ``null`` ``[L, F]`` is the null prompt that the denoiser has learned (``Denoiser.null``); the encoder's own is unknown to it then.
+    """
     texts = [prompt.positive for prompt in prompts] + [prompt.negative for prompt in prompts]
-    positive, negative = encoder.encode(texts).chunk(2)
+    embeddings = encoder.encode(texts)  # [2K, L, F]
+    if null is not None:
+        empty = torch.tensor([not text.strip() for text in texts])
+        embeddings = torch.where(empty[:, None, None], null[: embeddings.shape[1]].to(embeddings), embeddings)
+    positive, negative = embeddings.chunk(2)
     return positive, negative

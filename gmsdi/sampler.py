@@ -3,6 +3,7 @@
 Sources: EDM (Karras et al. 2022), algorithm 2, first order; the resampling is MSDM's "correction" (after RePaint, Lugmayr et al. 2022).
 """
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +19,14 @@ MOST_CHURN = math.sqrt(2) - 1
 """A step's noise level is raised by this fraction at most (EDM)."""
 
 
+LOUDEST = 10.0
+"""How many times the noise and the mixture together a source may be above full scale, which no estimate exceeds."""
+
+logger = logging.getLogger(__name__)
+
+
 class Diverged(GmsdiError):
-    """A state that is not finite any more: the excerpt failed, and says at which noise level."""
+    """A state that is not finite any more, or louder than any sources could be: the excerpt failed, and says at which noise level."""
 
 
 class Streams:
@@ -56,7 +63,8 @@ class Sampler:
     def sample(self, posterior: Posterior, sigmas: torch.Tensor, start: torch.Tensor, streams: Streams) -> torch.Tensor:
         """A sample ``[B, K, T]`` of ``posterior``, from ``start`` ``[B, K, T]`` at ``sigmas[0]`` down to ``sigmas[-1]``, usually 0.
 
-        Raises ``Diverged`` when the state is not finite.
+        With debug logging, the state is described after every step. Raises ``Diverged`` for a state that is not finite, and for
+        one that is louder than any sources could be.
         """
         x = start
         levels = sigmas.tolist()
@@ -65,12 +73,11 @@ class Sampler:
             for again in reversed(range(self.resamples)):
                 raised = sigma * (1 + gamma)
                 x = _add(x, math.sqrt(raised**2 - sigma**2), streams)
-                x, drift = posterior.drift(x, raised)
+                x, drift = posterior.drift(x, raised, below)
                 x = self._step(x, drift, raised, below, streams)
                 if again:
                     x = _add(x, math.sqrt(sigma**2 - below**2), streams)
-            if not torch.isfinite(x).all():
-                raise Diverged(f"the sampler diverged at sigma {sigma:.4g}; take more steps or less guidance")
+            _require_sound(x, posterior.mixture, sigma, below)
         return x
 
     def _step(self, x: torch.Tensor, drift: torch.Tensor, sigma: float, below: float, streams: Streams) -> torch.Tensor:
@@ -82,3 +89,15 @@ class Sampler:
 def _add(x: torch.Tensor, deviation: float, streams: Streams) -> torch.Tensor:
     """Noise of a deviation on top of ``x``; none is drawn for none."""
     return x + deviation * streams.noise(x) if deviation > 0 else x
+
+
+def _require_sound(x: torch.Tensor, mixture: torch.Tensor, sigma: float, below: float) -> None:
+    """Raise ``Diverged`` unless each source of each item ``[B, K, T]`` is finite and no louder than sources can be."""
+    rms = x.square().mean(dim=2).sqrt()  # [B, K]
+    allowed = LOUDEST * (below + mixture.square().mean(dim=1, keepdim=True).sqrt()) + 1  # [B, 1]
+    if logger.isEnabledFor(logging.DEBUG):
+        lost = x.numel() - int(torch.isfinite(x).sum())
+        levels = ", ".join(f"{level:.3g}" for level in rms.square().mean(dim=0).sqrt().tolist())
+        logger.debug("sigma %.4g: RMS of the sources %s; %d values not finite", sigma, levels, lost)
+    if not (rms <= allowed).all():  # NaN is not, either
+        raise Diverged(f"the sampler diverged at sigma {sigma:.4g}; take more steps, less churn or less guidance")

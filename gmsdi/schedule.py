@@ -26,5 +26,5 @@ class LogNormal:
     std: float = 1.0
 
     def sample(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """``count`` levels, ``[count]``."""
-        return (self.mean + self.std * torch.randn(count, generator=generator)).exp()
+        """``count`` levels, ``[count]``, on the generator's device."""
+        return (self.mean + self.std * torch.randn(count, generator=generator, device=generator.device)).exp()

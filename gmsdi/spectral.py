@@ -63,6 +63,11 @@ class SpectralConfig:
             f"a window of {self.window} must be a multiple of two hops of {self.hop}, or signals cannot be put together again",
         )
 
+    @staticmethod
+    def reading(tokens: int, features: int) -> dict[str, int]:
+        """The arguments of a network that reads prompts ``[tokens, features]``, here of any number of tokens."""
+        return {"embedding_features": features}
+
     @property
     def bins(self) -> int:
         """The frequencies of a frame."""

@@ -1,6 +1,7 @@
-"""What every separator here is: a map from a batch of mixtures to a batch of stems."""
+"""What every system here is: a map from a batch of mixtures to a batch of stems, or one from other systems' stems to stems."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -42,6 +43,11 @@ class Separator(ABC):
         """
         return {name: _content(value) for name, value in arguments.items()}
 
+    @classmethod
+    def describe(cls, **arguments: Any) -> str:
+        """What a reader of a table should know of the system with these arguments, such as what it was trained on."""
+        return ""
+
     def covers(self, track: str) -> bool:
         """Whether the system has anything to say of a track; its row lacks those that it does not cover."""
         return True
@@ -51,8 +57,38 @@ class Separator(ABC):
         """The stems ``[B, K, T]`` of the mixtures, float32, in the order of ``gmsdi.STEMS``."""
 
 
+class Derived(ABC):
+    """A system that is made of the outputs of others, so that nothing is sampled twice: also one class and one yaml.
+
+    It covers what all its inputs cover, and costs what they cost. It must not depend on anything but its constructor's arguments.
+    """
+
+    @property
+    @abstractmethod
+    def inputs(self) -> tuple[tuple[str, int], ...]:
+        """What it is made of: names under ``systems``, each with a replicate; 0 is that system's own row, 1, 2, … are more samples."""
+
+    @abstractmethod
+    def combine(self, outputs: torch.Tensor) -> torch.Tensor:
+        """The stems ``[K, T]`` of one excerpt, from those of all ``inputs``, ``[I, K, T]``; float32, in the order of ``gmsdi.STEMS``.
+
+        One excerpt at a time, so that no excerpt can depend on its batch, and memory does not grow with it.
+        """
+
+    def identity(self) -> Any:
+        """What decides the output beside the class and what the inputs are, for JSON; never their names."""
+        return {}
+
+
 def _content(value: Any) -> Any:
-    """The sha256 of what a path leads to; anything else as it is. A word without slash or suffix is never taken for a path."""
+    """The sha256 of what a path leads to, also in lists and mappings; anything else as it is.
+
+    A word without slash or suffix is never taken for a path.
+    """
+    if isinstance(value, Mapping):
+        return {name: _content(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_content(item) for item in value]
     if not isinstance(value, str | Path) or ("/" not in str(value) and not Path(value).suffix):
         return value
     path = Path(value)

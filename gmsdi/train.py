@@ -1,7 +1,8 @@
 """One trainer for every denoiser: AdamW, a cosine, an average of the weights, and a state that a killed run goes on from.
 
 All randomness is seeded by the step, and a state is saved as a whole or not at all: a run that was killed and started again ends with
-the weights of one that was not.
+the weights of one that was not. Several processes (``gmsdi.processes``) end with the weights of a single one, but for rounding: each
+computes a share of every batch.
 """
 
 import copy
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gmsdi import audio
+from gmsdi import audio, processes
 from gmsdi.denoiser import Denoiser
 from gmsdi.errors import BadInputError, GmsdiError, IntegrityError
 from gmsdi.schedule import LogNormal
@@ -81,7 +82,8 @@ class Validation:
     """The loss of fixed signals under fixed noise, at every one of ``sigmas`` and on average over them.
 
     ``others`` are embeddings that are not the signals' own, by name (null, wrong): for each, how much more is lost with it than with
-    the right one. A prompt is nearly ignored at first, and the loss alone does not show it.
+    the right one. A prompt is nearly ignored at first, and the loss alone does not show it. The null prompt that a network has
+    learned takes the place of ``others["null"]``.
     """
 
     batch: Batch
@@ -94,10 +96,16 @@ class Validation:
         """``loss``, ``loss@SIGMA`` and ``NAME-right@SIGMA`` of a denoiser."""
         right = self._losses(denoiser, self.batch.embedding)
         row = {"loss": sum(right) / len(right)} | self._columns("loss", right)
-        for name, embedding in self.others.items():
+        for name, embedding in {**self.others, **self._learned(denoiser)}.items():
             gaps = [found - own for found, own in zip(self._losses(denoiser, embedding), right, strict=True)]
             row |= self._columns(f"{name}-right", gaps)
         return row
+
+    def _learned(self, denoiser: Denoiser) -> dict[str, Tensor]:
+        if denoiser.null is None or self.batch.embedding is None:
+            return {}
+        items, tokens, _ = self.batch.embedding.shape
+        return {"null": denoiser.null[:tokens].expand(items, -1, -1)}
 
     def _losses(self, denoiser: Denoiser, embedding: Tensor | None) -> list[float]:
         device = next(denoiser.parameters()).device
@@ -141,7 +149,10 @@ def train(
     """Train ``denoiser`` in place, or go on with the training that ``folder`` holds.
 
     ``data`` gives the batch of a step, the same whenever it is asked; ``validate`` judges the averaged weights; ``null`` is the
-    embedding ``[L, F]`` of the null prompt, due where batches have prompts.
+    embedding ``[L, F]`` of the null prompt, due where batches have prompts and the network has not learned one of its own.
+
+    Several processes must give the same arguments, a ``folder`` that they share among them; the first alone validates, writes and
+    reports.
 
     Raises ``BadInputError`` when the folder's training is another one, ``IntegrityError`` when its state is damaged, and
     ``GmsdiError`` when the loss is not finite any more.
@@ -150,25 +161,29 @@ def train(
     run = _Run(config, denoiser, null)
     if (folder / STATE).exists():
         run.load(folder / STATE)
+    if run.step != processes.agreed(run.step):
+        raise BadInputError(f"{folder}: not the state that the first process has; give a folder that all of them share")
     began = time.monotonic() - run.seconds
     while run.step < config.steps and run.seconds < config.seconds:
         losses = []
         for _ in range(min(config.every - run.step % config.every, config.steps - run.step)):
             losses.append(run.advance(data(run.step)))
-            run.seconds = time.monotonic() - began
+            run.seconds = processes.agreed(time.monotonic() - began)
             if run.seconds >= config.seconds:
                 break
-        mean = sum(losses) / len(losses)
+        mean = sum(float(loss) for loss in losses) / len(losses)
         if not math.isfinite(mean):
             raise GmsdiError(
                 f"{folder}: the loss is {mean} before step {run.step}; take a smaller learning_rate or clip"
             )
-        found = {f"validation_{name}": value for name, value in validate(run.average).items()}
-        run.seconds = time.monotonic() - began
+        row = processes.agreed(validate(run.average) if processes.first() else {})
+        found = {f"validation_{name}": value for name, value in row.items()}
+        run.seconds = processes.agreed(time.monotonic() - began)
         run.curve.append({"step": run.step, "seconds": round(run.seconds, 1), "loss": mean} | found)
-        run.save(folder / STATE)
-        _write_curve(folder / CURVE, run.curve)
-        report(run.curve[-1])
+        if processes.first():
+            run.save(folder / STATE)
+            _write_curve(folder / CURVE, run.curve)
+            report(run.curve[-1])
     return Trained(run.average, run.step, run.seconds, tuple(run.curve))
 
 
@@ -176,7 +191,8 @@ class _Run:
     """A training between two steps."""
 
     def __init__(self, config: TrainConfig, denoiser: Denoiser, null: Tensor | None) -> None:
-        self.config, self.denoiser, self.null = config, denoiser, null
+        self.config, self.denoiser = config, denoiser
+        self.null = null if denoiser.null is None else denoiser.null
         self.average = copy.deepcopy(denoiser).eval().requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
             denoiser.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -186,33 +202,44 @@ class _Run:
         self.seconds = 0.0
         self.curve: list[Row] = []
 
-    def advance(self, batch: Batch) -> float:
-        """Take one step; the loss before it."""
-        config = self.config
-        generator = torch.Generator().manual_seed(_seed(config.seed, self.step))
-        sigma = config.sigmas.sample(len(batch.clean), generator).to(self.device)
-        noise = torch.randn(batch.clean.shape, generator=generator).to(self.device)
-        dropped = torch.rand(len(batch.clean), generator=generator) < config.drop  # [B]
-        condition = _condition(self._drop(batch.embedding, dropped), self.device)
+    def advance(self, batch: Batch) -> Tensor:
+        """Take one step, computing this process's share of it; the loss before it, of the whole batch.
+
+        The loss stays on the device: reading it would wait for the step, and the next batch can be loaded meanwhile.
+        """
+        config, items = self.config, len(batch.clean)
+        mine = processes.share(items)
+        generator = torch.Generator(self.device).manual_seed(_seed(config.seed, self.step))
+        sigma = config.sigmas.sample(items, generator)  # of all items: what one is given depends on nobody's share
+        noise = torch.randn(batch.clean.shape, generator=generator, device=self.device)
+        dropped = torch.rand(items, generator=generator, device=self.device) < config.drop  # [B]
+        clean = batch.clean[mine].to(self.device)
+        condition = _condition(self._drop(batch.embedding, dropped, mine), self.device)
         for group in self.optimizer.param_groups:
             group["lr"] = config.rate(self.step)
         self.denoiser.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bf16):
-            loss = self.denoiser.loss(batch.clean.to(self.device), sigma, noise, **condition).mean()
+            loss = self.denoiser.loss(clean, sigma[mine], noise[mine], **condition).sum() / items
         self.optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), config.clip)
+        loss = loss.detach()
+        weights = list(self.denoiser.parameters())
+        processes.add_up([loss, *(weight.grad for weight in weights if weight.grad is not None)])
+        torch.nn.utils.clip_grad_norm_(weights, config.clip)
         self.optimizer.step()
         self._average()
         self.step += 1
-        return float(loss.detach())
+        return loss
 
-    def _drop(self, embedding: Tensor | None, dropped: Tensor) -> Tensor | None:
+    def _drop(self, embedding: Tensor | None, dropped: Tensor, mine: slice) -> Tensor | None:
+        """The embeddings ``[b, L, F]`` of this process's items, the null prompt's in the place of those that are dropped."""
         if embedding is None:
             return None
         if self.null is None:
             raise BadInputError("train: batches have prompts, so the embedding of the null prompt is due; give null")
-        return torch.where(dropped[:, None, None], self.null, embedding)
+        embedding = embedding[mine].to(self.device)
+        null = self.null[: embedding.shape[1]].to(self.device)
+        return torch.where(dropped[mine, None, None], null, embedding)
 
     @torch.no_grad()
     def _average(self) -> None:

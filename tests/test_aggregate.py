@@ -69,7 +69,7 @@ def made(home: Path) -> Callable[..., Table]:
 
     def make(*others: str) -> Table:
         settings: DictConfig = config.load(overrides(home, *others))
-        job = verbs._job(settings, Store(settings.store).refresh())
+        job = verbs.job_of(settings, Store(settings.store).refresh())
         content = OmegaConf.to_container(settings.table, resolve=True)
         metrics = dict(zip(settings.metrics, job.metrics, strict=True))
         return make_table(content, job.plan, metrics, job.store, provenance("cpu"))

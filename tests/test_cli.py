@@ -11,7 +11,12 @@ import torch
 from benchmarks import cli
 from gmsdi import SAMPLE_RATE, STEMS, audio, checkpoint
 
-SMALL = ["protocol.chunk=22050", "metrics.si_sdri.window=1.0", "metrics.si_sdri.hop=0.5"]
+SMALL = [
+    "system=[mixture,silence,oracle-irm]",
+    "protocol.chunk=22050",
+    "metrics.si_sdri.window=1.0",
+    "metrics.si_sdri.hop=0.5",
+]
 
 
 @pytest.fixture
@@ -218,3 +223,13 @@ def test_data_verify_finds_a_changed_file(
 def test_doctor_says_what_works(overrides: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["doctor", *overrides]) == 0
     assert "SoundFont" in capsys.readouterr().out
+
+
+def test_doctor_misses_weights_where_a_system_needs_them(
+    overrides: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    assert cli.main(["doctor", *overrides, "weights=mini", "system=[gmsdi-separator]"]) == 0
+    assert "6 checkpoints: gmsdi, msdm, weak-msdm" in capsys.readouterr().out
+    assert cli.main(["doctor", *overrides, "weights.gmsdi=gone.safetensors", "system=[gmsdi-separator]"]) == 4
+    assert "gone.safetensors: no such checkpoint" in capsys.readouterr().out

@@ -88,7 +88,7 @@ def run(dataset, fault, log):
         def missing(some):
             return [unit for unit in some if not store.has_output(unit.id)]
 
-        return execute(spec, units, missing, dataset, store, batch_size, "cpu", "run"), units
+        return execute(spec, units, missing, dataset, store, batch_size, "cpu", "run", {}), units
 
     return run
 

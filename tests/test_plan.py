@@ -1,5 +1,8 @@
 """What makes a unit another unit, and what does not."""
 
+import math
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +11,9 @@ import torch
 from omegaconf import OmegaConf
 
 from baselines.bounds import IdealRatioMask
+from benchmarks.data.manifest import Track
 from benchmarks.data.msdm_layout import MsdmLayout
-from benchmarks.plan import Protocol, make_plan
+from benchmarks.plan import Protocol, make_plan, make_unit
 from benchmarks.spec import resolve
 from gmsdi import SAMPLE_RATE, STEMS, audio
 from gmsdi.errors import BadInputError
@@ -29,6 +33,29 @@ class Weighted(Separator):
         return batch.mixtures[:, None].repeat(1, len(STEMS), 1) * self.gain
 
 
+@dataclass(frozen=True)
+class Curve:
+    """An object that a system is made with."""
+
+    levels: tuple[int, ...] = (3, 1)
+    seed: int = field(default_factory=lambda: 4)
+
+
+def ramp(top: float, rho: float = 7.0) -> list[float]:
+    """Another, which a function makes."""
+    return [top, 0.0]
+
+
+class Nested(Separator):
+    """A system whose arguments are objects, of which one is made later with what is known then."""
+
+    def __init__(self, curve=Curve(), make=partial(ramp, rho=5.0), levels=None, later=Curve, weights=None) -> None:  # noqa: B008
+        self.arguments = (curve, make, levels, later, weights)
+
+    def separate(self, batch: Batch) -> torch.Tensor:
+        raise NotImplementedError
+
+
 @pytest.fixture
 def songs(tmp_path, noise, write_track):
     """The folder of two tracks of two chunks and a remainder."""
@@ -42,9 +69,13 @@ def system(name="weighted", target="test_plan.Weighted", **arguments):
     return resolve(name, OmegaConf.create({"label": name, "separator": {"_target_": target, **arguments}}))
 
 
-def plan_of(songs, *systems, seed=0, replicate=0, protocol=PROTOCOL):
+def nested(**arguments):
+    return system("nested", "test_plan.Nested", **arguments)
+
+
+def plan_of(songs, *systems, seed=0, protocol=PROTOCOL):
     manifest = MsdmLayout("tiny", songs, songs.parent / "cache").split("test").manifest
-    return make_plan(manifest, protocol, systems or [system(target="baselines.bounds.Mixture")], seed, replicate)
+    return make_plan(manifest, protocol, systems or [system(target="baselines.bounds.Mixture")], seed)
 
 
 def ids(plan):
@@ -106,8 +137,8 @@ def test_another_value_in_the_config_makes_other_units(songs):
     assert ids(plan_of(songs, system(target=oracle, power=1.0))).isdisjoint(before)
 
 
-@pytest.mark.parametrize("other", [{"seed": 1}, {"replicate": 1}, {"protocol": Protocol("", CHUNK - 1)}])
-def test_another_seed_replicate_or_chunk_makes_other_units(songs, other):
+@pytest.mark.parametrize("other", [{"seed": 1}, {"protocol": Protocol("", CHUNK - 1)}])
+def test_another_seed_or_chunk_makes_other_units(songs, other):
     assert ids(plan_of(songs, **other)).isdisjoint(ids(plan_of(songs)))
 
 
@@ -128,9 +159,39 @@ def test_another_name_of_a_track_or_a_system_makes_the_same_units(songs):
 
 def test_seeds_are_shared_by_systems_and_differ_between_excerpts_and_replicates(songs):
     systems = [system(target=f"baselines.bounds.{name}") for name in ("Mixture", "Silence")]
-    first, again = plan_of(songs, *systems), plan_of(songs, *systems, replicate=1)
-    assert seeds(first, systems[0]) == seeds(first, systems[1])
-    assert len({*seeds(first, systems[0]), *seeds(again, systems[0])}) == 8
+    plan = plan_of(songs, *systems)
+    assert seeds(plan, systems[0]) == seeds(plan, systems[1])
+    replicates = [make_unit(systems[0], unit.excerpt, 0, n) for n in range(3) for unit in plan.of_system(systems[0])]
+    assert replicates[:4] == list(plan.of_system(systems[0]))
+    assert len({unit.seed for unit in replicates}) == len({unit.id for unit in replicates}) == 12
+
+
+@pytest.mark.parametrize(
+    ("count", "chunks"),
+    [(1, [2]), (2, [1, 3]), (3, [0, 2, 4]), (4, [0, 1, 3, 4]), (5, range(5)), (9, range(5)), (None, range(5))],
+)
+def test_some_chunks_of_a_track_are_spread_evenly_over_it(count, chunks):
+    excerpts = Protocol("few", CHUNK, count).excerpts(Track("Track0", 5 * CHUNK + 1, {}))
+    assert [excerpt.start for excerpt in excerpts] == [n * CHUNK for n in chunks]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 50])
+@pytest.mark.parametrize("length", [1, 2, 3, 10, 49])
+def test_each_chunk_is_in_the_middle_of_its_part_of_the_track(count, length):
+    excerpts = Protocol("few", CHUNK, count).excerpts(Track("Track0", length * CHUNK, {}))
+    part = length / min(count, length)
+    assert [excerpt.start // CHUNK for excerpt in excerpts] == [
+        math.floor((i + 0.5) * part) for i in range(len(excerpts))
+    ]
+    assert len({excerpt.id for excerpt in excerpts}) == min(count, length)
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(None, "all whole chunks of 0.50 s"), (1, "the middle one of the"), (3, "3 of the whole chunks, spread")],
+)
+def test_a_caption_says_which_chunks(count, said):
+    assert said in Protocol("tiny", CHUNK, count).describe(SAMPLE_RATE)
 
 
 def test_tracks_shorter_than_a_chunk_leave_nothing_to_do(songs):
@@ -157,3 +218,87 @@ def test_a_folder_is_what_lies_in_it_and_a_word_is_a_word(tmp_path, monkeypatch)
     assert Weighted.identify(checkpoint=f"{tmp_path}/a") != Weighted.identify(checkpoint=f"{tmp_path}/b")
     monkeypatch.chdir(tmp_path)
     assert Weighted.identify(mode="a", steps=3) == {"mode": "a", "steps": 3}
+
+
+# Arguments that are objects
+
+
+CURVE = {"_target_": "test_plan.Curve"}
+RAMP = {"_target_": "test_plan.ramp", "_partial_": True}
+
+
+def test_what_objects_are_made_of_is_part_of_what_a_system_is():
+    variants = [
+        nested(),
+        nested(curve={**CURVE, "levels": [3, 2]}),
+        nested(curve={**CURVE, "seed": 5}),
+        nested(make={**RAMP, "rho": 6.0}),
+        nested(make={**RAMP, "rho": 6.0, "top": 1.0}),
+        nested(levels={"_target_": "test_plan.ramp", "top": 2.0}),
+        nested(levels=[{"a": {"_target_": "test_plan.ramp", "top": 2.0}}]),
+        nested(levels={"_target_": "test_plan.ramp", "top": 1.0}),
+        nested(later=RAMP),
+    ]
+    assert len({spec.id for spec in variants}) == len(variants)
+
+
+def test_objects_that_are_spelled_out_are_those_that_are_the_default():
+    spelled = nested(
+        curve={**CURVE, "levels": [3, 1], "seed": 4}, make={**RAMP, "rho": 5.0}, later={**CURVE, "_partial_": True}
+    )
+    assert nested(curve=CURVE).id == spelled.id == nested().id
+
+
+@pytest.mark.parametrize(
+    ("where", "default", "other"),
+    [
+        (Curve.__init__, "__defaults__", ((4, 1), Curve.__init__.__defaults__[1])),
+        (Curve.__dataclass_fields__["seed"], "default_factory", lambda: 5),
+        (ramp, "__defaults__", (8.0,)),
+    ],
+)
+def test_another_default_of_an_object_makes_another_system(monkeypatch, where, default, other):
+    arguments = {"curve": CURVE, "make": RAMP, "levels": [{"_target_": "test_plan.ramp", "top": 1.0}]}
+    before = nested(**arguments).id
+    monkeypatch.setattr(where, default, other)
+    assert nested(**arguments).id != before
+
+
+def test_a_file_that_an_object_is_made_of_counts_by_content(checkpoint):
+    def found():
+        return nested(weights={"bass": str(checkpoint)}).id, nested(
+            levels={"_target_": "test_plan.ramp", "top": str(checkpoint)}
+        ).id
+
+    before = found()
+    checkpoint.write_text("0.6")
+    assert not set(before) & set(found())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"curve": {**CURVE, "levls": 1}},
+            "system nested: Curve got an unexpected keyword argument 'levls'; see configs/system/nested",
+        ),
+        ({"levels": {"_target_": "test_plan.ramp"}}, "ramp missing a required argument: 'top'"),
+        ({"levels": {"_target_": "test_plan.nothing"}}, "system nested: .*test_plan.nothing"),
+        ({"levels": math.inf}, "Nested.levels: inf is no number"),
+    ],
+)
+def test_an_object_that_cannot_be_made_is_bad_input(arguments, message):
+    with pytest.raises(BadInputError, match=message) as raised:
+        nested(**arguments)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_default_that_nothing_can_be_told_of_is_refused(monkeypatch):
+    monkeypatch.setattr(Nested.__init__, "__defaults__", (lambda: 0, ramp, None, Curve, None))
+    with pytest.raises(BadInputError, match=r"Nested\.curve: nothing tells one function from another"):
+        nested()
+
+
+def test_a_class_that_is_no_system_is_bad_input():
+    with pytest.raises(BadInputError, match="Curve is neither a Separator nor Derived"):
+        system(target="test_plan.Curve")

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -225,11 +226,15 @@ def read_chunk(path: Path, start: int, length: int) -> audio.Samples:
 
 
 def prompted_batches(mixtures: Mixtures, size: int, encoder: TextEncoder) -> Callable[[int], Batch]:
-    """The batch of a step, as the trainer asks for it: ``size`` mixtures, and the embeddings of what plays in them."""
+    """The batch of a step, as the trainer asks for it: ``size`` mixtures, and the embeddings of what plays in them.
+
+    An embedding is kept once it is made: prompts are few, and a T5 would take longer for a batch than the training step.
+    """
+    embedding = cache(lambda prompt: encoder.encode([prompt])[0])  # [L, F]
 
     def batch(step: int) -> Batch:
         chunks, prompts = zip(*(mixtures[step, item] for item in range(size)), strict=True)
-        return Batch(torch.stack(chunks), encoder.encode(prompts))
+        return Batch(torch.stack(chunks), torch.stack([embedding(prompt) for prompt in prompts]))
 
     return batch
 

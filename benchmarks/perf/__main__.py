@@ -1,4 +1,7 @@
-"""``make bench``: every measurement, printed as it is made; the figure of planning goes to results/bench-planning.png."""
+"""``make bench``: every measurement, printed as it is made; ``python -m benchmarks.perf systems gpu`` makes those that it names.
+
+The figure of planning goes to results/bench-planning.png, the numbers of a GPU to results/bench-gpu.json.
+"""
 
 import os
 import platform
@@ -6,22 +9,31 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hydra.utils import instantiate
 
 from benchmarks import config
-from benchmarks.perf import planning, scoring
+from benchmarks.perf import gpu, networks, planning, scoring, systems
+from gmsdi.errors import near
+
+BOUNDS = ("system=[mixture,silence,oracle-irm]",)
+"""Of the cached table: what separates at once."""
 
 SIZES = (1_000, 10_000, 100_000, 200_000, 1_000_000)
 
 
-def main() -> None:
-    """Scoring, the cached table, planning."""
+def main(names: Sequence[str]) -> int:
+    """Measure the parts of those names, or all of them; returns an exit code."""
+    for name in names:
+        if name not in PARTS:
+            print(f"error: unknown part {name!r}{near(name, list(PARTS))}", file=sys.stderr)
+            return 4
     print(f"{platform.platform()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}")
-    _scoring()
-    _cached_table()
-    _planning()
+    for name in names or PARTS:
+        PARTS[name]()
+    return 0
 
 
 def _scoring() -> None:
@@ -39,9 +51,9 @@ def _scoring() -> None:
 
 def _cached_table() -> None:
     gmsdi = [sys.executable, "-m", "benchmarks.cli"]
-    subprocess.run([*gmsdi, "run"], check=True, capture_output=True)
-    subprocess.run([*gmsdi, "table"], check=True, capture_output=True)
-    seconds = [_seconds([*gmsdi, "table"]), _seconds([sys.executable, "-c", "import torch"])]
+    subprocess.run([*gmsdi, "run", *BOUNDS], check=True, capture_output=True)
+    subprocess.run([*gmsdi, "table", *BOUNDS], check=True, capture_output=True)
+    seconds = [_seconds([*gmsdi, "table", *BOUNDS]), _seconds([sys.executable, "-c", "import torch"])]
     print(f"cached table: {seconds[0]:.2f} s, of which importing torch {seconds[1]:.2f} s")
 
 
@@ -77,5 +89,14 @@ def _plot(measured: list[tuple[float, float]], path: Path) -> None:
     print(f"wrote {path}")
 
 
+PARTS: dict[str, Callable[[], None]] = {
+    "scoring": _scoring,
+    "table": _cached_table,
+    "planning": _planning,
+    "systems": systems.report,
+    "networks": networks.report,
+    "gpu": gpu.report,
+}
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -27,6 +27,7 @@ class UNetConfig:
     attention_multiplier: int = 2  # hidden channels of the feed-forward over its channels
     resnet_groups: int = 8
     embedding_shape: tuple[int, int] | None = None  # a prompt's most tokens and their features; None: no text
+    sigma_data: float = 0.2  # of the denoiser around the network
 
     def __post_init__(self) -> None:
         for holds, rule in self._rules():
@@ -57,6 +58,11 @@ class UNetConfig:
             all(width % self.resnet_groups == 0 for width in self.widths[1:]),
             f"the levels' channels {self.widths[1:]} must be multiples of {self.resnet_groups}, the resnet_groups",
         )
+
+    @staticmethod
+    def reading(tokens: int, features: int) -> dict[str, list[int]]:
+        """The arguments of a network that reads prompts ``[tokens, features]``."""
+        return {"embedding_shape": [tokens, features]}
 
     @property
     def stride(self) -> int:

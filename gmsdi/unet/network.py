@@ -41,7 +41,7 @@ class UNet1d(nn.Module):
         """The output ``[B, C, T]`` for signals ``x [B, C, T]`` at noise levels ``t [B]``, given prompts ``[B, L, F]`` or none.
 
         ``t`` is what the denoiser makes of σ, commonly ``log(σ) / 4``. A network with text always reads an embedding; that of no
-        prompt is ``null_embedding``. Raises ``BadInputError`` for a signal or an embedding of a shape that it cannot read.
+        prompt is ``null``. Raises ``BadInputError`` for a signal or an embedding of a shape that it cannot read.
         """
         self._require_shapes(x, embedding)
         mapping = F.silu(self.to_mapping(self.to_time(t)))  # [B, M]; every block would begin with this SiLU
@@ -56,12 +56,16 @@ class UNet1d(nn.Module):
         output: Tensor = self.to_out(unfold(x + patches, self.config.patch_factor), mapping)
         return output
 
-    def null_embedding(self, batch: int) -> Tensor:
-        """The learned embedding of no prompt, ``[B, L, F]`` with the most tokens; ``[:, :n]`` of it goes with prompts of ``n``."""
+    @property
+    def null(self) -> Tensor | None:
+        """The learned embedding of no prompt, ``[L, F]`` with the most tokens; ``[:n]`` of it goes with prompts of ``n``.
+
+        None in a network without text.
+        """
         if self.config.embedding_shape is None:
-            raise BadInputError("UNet1d: a network without text has no null embedding; set embedding_shape")
-        (embedding,) = self.fixed_embedding.parameters()  # [L, F]
-        return embedding.expand(batch, -1, -1)
+            return None
+        (embedding,) = self.fixed_embedding.parameters()
+        return embedding
 
     def _require_shapes(self, x: Tensor, embedding: Tensor | None) -> None:
         config, (_, channels, samples) = self.config, x.shape

@@ -138,6 +138,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     code = cli.main(
         [
             "run",
+            "system=[mixture,silence,oracle-irm]",
             "dataset=msdm_layout",
             f"data={folder / 'data'}",
             f"cache={folder / 'cache'}",

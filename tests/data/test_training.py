@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +23,11 @@ from benchmarks.data.training import (
     read_chunk,
     write_mixtures,
 )
+from benchmarks.train import Joint, PromptedMixtures, Training
 from gmsdi import SAMPLE_RATE, STEMS, audio
 from gmsdi.errors import BadInputError, IntegrityError
 from gmsdi.text import TagEncoder
+from gmsdi.train import TrainConfig
 
 Noise = Callable[..., audio.Samples]
 
@@ -89,12 +91,34 @@ def test_mixtures_do_not_need_the_stems_and_do_not_know_where_they_are(dataset: 
     assert sorted(path.name for path in mixtures.folder.rglob("*.*")) == [INDEX, "mix.wav", "mix.wav"]
 
 
+def test_what_gmsdi_is_trained_on_leads_to_mixtures_alone(dataset: Dataset, tmp_path: Path) -> None:
+    """With the stems deleted, a model trains on; nothing that its data can reach names their folder, as MSDM's does."""
+    network = {"backbone": "SpectralUNet", "window": 64, "hop": 32, "widths": [8], "mapping": 8}
+    material = PromptedMixtures(str(tmp_path / "mixtures"), {"encoder": "TagEncoder", "vocabulary": list(STEMS)})
+    how = TrainConfig(steps=2)
+    training = Training("gmsdi", material, network, how, 2048, 4, tmp_path / "run", tmp_path / "gmsdi.safetensors")
+    before = material.lessons(dataset, dataset, 2048, 4, how.seed)
+    joint = Joint().lessons(dataset, dataset, 2048, 4, how.seed)
+    shutil.rmtree(dataset.folder)
+    after = material.lessons(dataset, dataset, 2048, 4, how.seed)
+    torch.testing.assert_close(after.data(0).clean, before.data(0).clean, rtol=0, atol=0)
+    torch.testing.assert_close(after.data(0).embedding, before.data(0).embedding, rtol=0, atol=0)
+    torch.testing.assert_close(after.validation.batch.clean, before.validation.batch.clean, rtol=0, atol=0)
+    assert training.run(dataset, dataset, "cpu", ["gmsdi"]).step == 2
+
+    assert str(dataset.folder) in "\n".join(reachable(joint))
+    assert str(dataset.folder) not in "\n".join(reachable(after))
+    assert str(tmp_path / "mixtures") in "\n".join(reachable(after))
+
+
 def reachable(value: object) -> list[str]:
-    """All texts and paths within a value, its attributes and their items."""
+    """All texts and paths within a value, its attributes, their items, and what functions have closed over."""
     if isinstance(value, str | Path):
         return [str(value)]
     inner = list(value.items()) if isinstance(value, dict) else value if isinstance(value, list | tuple) else []
-    return [text for item in [*inner, *getattr(value, "__dict__", {}).values()] for text in reachable(item)]
+    cells = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
+    attributes = getattr(value, "__dict__", {}).values()
+    return [text for item in [*inner, *cells, *attributes] for text in reachable(item)]
 
 
 def test_chunks_are_where_something_plays(mixtures: Mixtures) -> None:
@@ -144,6 +168,19 @@ def test_a_batch_is_mixtures_and_the_embeddings_of_their_prompts(mixtures: Mixtu
         torch.testing.assert_close(batch.clean[item], chunk, rtol=0, atol=0)
         assert batch.embedding is not None
         torch.testing.assert_close(batch.embedding[item], encoder.encode([prompt])[0])
+
+
+def test_a_prompt_is_encoded_once(mixtures: Mixtures) -> None:
+    class Counting(TagEncoder):
+        def encode(self, prompts: Sequence[str]) -> torch.Tensor:
+            asked.extend(prompts)
+            return super().encode(prompts)
+
+    asked: list[str] = []
+    data = prompted_batches(mixtures, 5, Counting())
+    for step in range(10):
+        data(step)
+    assert sorted(asked) == sorted(set(asked)) == ["bass", "bass, drums", "drums", "piano"]
 
 
 def test_mixtures_that_cannot_be_read_are_refused(tmp_path: Path, mixtures: Mixtures) -> None:

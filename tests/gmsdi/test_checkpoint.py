@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import stat
 import subprocess
 from pathlib import Path
 
@@ -92,6 +94,16 @@ def test_saving_twice_gives_the_same_bytes(path: Path, net: nn.Module) -> None:
     before = files(path.parent)
     save(path, net.state_dict(), MANIFEST)
     assert files(path.parent) == before
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_who_may_read_the_files_is_the_umasks_to_say(tmp_path: Path, net: nn.Module, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        save(tmp_path / "net.safetensors", net.state_dict(), MANIFEST)
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()] == [mode, mode]
 
 
 def test_a_module_gets_the_weights(path: Path, net: nn.Module) -> None:
@@ -220,9 +232,11 @@ def test_tied_weights_leave_the_old_pair(path: Path) -> None:
     assert files(path.parent) == before
 
 
-def test_a_folder_that_is_not_there_is_bad_input(tmp_path: Path, net: nn.Module) -> None:
+def test_a_folder_is_made_unless_something_else_is_there(path: Path, net: nn.Module) -> None:
+    save(path.parent / "a" / "b" / "net.safetensors", net.state_dict(), MANIFEST)
+    load_msdm(path.parent / "a" / "b" / "net.safetensors")
     with pytest.raises(BadInputError, match="cannot be written"):
-        save(tmp_path / "no" / "net.safetensors", net.state_dict(), MANIFEST)
+        save(path / "net.safetensors", net.state_dict(), MANIFEST)
 
 
 def test_a_crash_between_the_two_files_is_noticed(path: Path, net: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -244,7 +244,7 @@ def test_objects_of_foreign_classes_become_records(distribution: LightningCheckp
     assert record.state == {"mean": -3.0, "std": 1.0}
     assert not callable(record)
     assert "audio_diffusion_pytorch" not in sys.modules
-    assert to_checkpoint(distribution)[1].config["diffusion_sigma_data"] == 0.2
+    assert to_checkpoint(distribution)[1].config["sigma_data"] == 0.2
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -277,9 +277,12 @@ def test_msdm_becomes_a_checkpoint(saved: Callable[..., Path], tmp_path: Path) -
         "attention_features",
         "attention_multiplier",
         "resnet_groups",
-        "diffusion_sigma_data",
     }
-    assert found.manifest.config == {"backbone": "UNet1d", **{name: ARGUMENTS[name] for name in network}}
+    assert found.manifest.config == {
+        "backbone": "UNet1d",
+        "sigma_data": ARGUMENTS["diffusion_sigma_data"],
+        **{name: ARGUMENTS[name] for name in network},
+    }
 
 
 def test_weak_msdm_becomes_a_checkpoint_of_the_stem_that_is_told(saved: Callable[..., Path]) -> None:

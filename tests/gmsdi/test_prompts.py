@@ -1,10 +1,8 @@
 """Prompts: composition by joining, and who is asked for against whom."""
 
-import pytest
 import torch
 
 from gmsdi import STEMS
-from gmsdi.errors import BadInputError
 from gmsdi.prompts import Prompt, encode, extraction, join, one_against_rest
 from gmsdi.text import TagEncoder
 
@@ -37,15 +35,22 @@ def test_a_single_source_is_against_the_null_prompt() -> None:
 
 def test_an_extraction_has_two_sources() -> None:
     rest = "bass, guitar, piano"
-    assert extraction("drums", STEMS) == (Prompt("drums", rest), Prompt(rest, "drums"))
+    assert extraction(1, STEMS) == (Prompt("drums", rest), Prompt(rest, "drums"))
 
 
-def test_only_what_is_there_can_be_extracted() -> None:
-    with pytest.raises(BadInputError, match="violin: not among the sources"):
-        extraction("violin", STEMS)
+def test_without_a_negative_both_sources_are_against_the_null_prompt() -> None:
+    assert extraction(1, STEMS, ["", "", "", ""]) == (Prompt("drums"), Prompt("bass, guitar, piano"))
 
 
 def test_prompts_are_encoded_as_guidance_takes_them() -> None:
     positive, negative = encode(one_against_rest(STEMS), TagEncoder())
     torch.testing.assert_close(positive[:, 0], torch.eye(4))
     torch.testing.assert_close(negative[:, 0], 1 - torch.eye(4))
+
+
+def test_a_learned_null_prompt_takes_the_place_of_the_encoders() -> None:
+    prompts = [Prompt("bass"), Prompt("", "drums")]
+    positive, negative = encode(prompts, TagEncoder(), torch.full((3, 4), 7.0))
+    torch.testing.assert_close(positive[:, 0], torch.tensor([[1.0, 0, 0, 0], [7, 7, 7, 7]]))
+    torch.testing.assert_close(negative[:, 0], torch.tensor([[7.0, 7, 7, 7], [0, 1, 0, 0]]))
+    assert positive.shape == (2, 1, 4)  # of the tokens that the encoder gives

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gmsdi.denoiser import SourceDenoiser
-from gmsdi.posterior import Dirac, Gaussian, Posterior, Projected
+from gmsdi.posterior import Dirac, ExactDirac, Gaussian, Posterior, Projected
 from gmsdi.sampler import Diverged, Sampler, Streams
 from gmsdi.schedule import karras
 
@@ -117,6 +117,43 @@ def test_dirac_splits_unequal_gaussians_by_deviation_as_its_docstring_says(const
     assert found[2] < 3e-4
 
 
+def test_exact_dirac_tends_to_what_dirac_tends_to() -> None:
+    """Frozen estimates err in another term of the same order, so steps help it as they help Euler."""
+    shares = torch.tensor([0.3, 0.1], dtype=torch.float64)[:, None] / 0.4
+    found = errors(lambda y: ExactDirac(gaussian((0.3, 0.1)), y, 0), lambda y: shares * y[:, None])
+    assert found[0] > 3 * found[1] > 9 * found[2]
+    assert found[2] < 3e-3
+
+
+@pytest.mark.parametrize("constrained", [0, 1, 3])
+@pytest.mark.parametrize("below", [0.9, 0.02])
+def test_exact_dirac_solves_the_drift_of_frozen_estimates(constrained: int, below: float) -> None:
+    """Against 4000 Euler steps of ``Dirac`` from one level to the next, the estimates held as they were at the first."""
+    generator = torch.Generator().manual_seed(3)
+    mixture = torch.randn(2, 8, dtype=torch.float64, generator=generator)
+    x, estimates = torch.randn(2, 2, 4, 8, dtype=torch.float64, generator=generator)
+    levels = torch.logspace(0, math.log10(below), 4001, dtype=torch.float64)
+    frozen = Sampler().sample(Dirac(lambda *_: estimates, mixture, constrained), levels, x, Streams([0, 1]))
+    exact = Sampler().sample(
+        ExactDirac(lambda *_: estimates, mixture, constrained), levels[[0, -1]], x, Streams([0, 1])
+    )
+    torch.testing.assert_close(exact.sum(dim=1), mixture)
+    free = [k for k in range(4) if k != constrained]  # Dirac overwrites the constrained one at the next step only
+    torch.testing.assert_close(exact[:, free], frozen[:, free], rtol=0, atol=0.01)
+
+
+def test_exact_dirac_takes_steps_that_are_too_large_for_euler() -> None:
+    """K (1 − σ'/σ) = 4 · 0.9 > 2: Euler overshoots more at every step."""
+    mixture = 0.1 * torch.randn(1, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    first = torch.randn(1, 4, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    levels = 0.1 ** torch.arange(6, dtype=torch.float64)
+    sources = gaussian((0.1, 0.1, 0.1, 0.1))
+    exact = Sampler().sample(ExactDirac(sources, mixture, 0), levels, first, Streams([0]))
+    assert exact.abs().max() < 1
+    with pytest.raises(Diverged):
+        Sampler().sample(Dirac(sources, mixture, 0), levels, first, Streams([0]))
+
+
 def test_projected_tends_to_the_posterior_mean_of_equal_gaussians() -> None:
     found = errors(lambda y: Projected(gaussian((0.2, 0.2)), y), lambda y: torch.stack([y, y], dim=1) / 2)
     assert found[2] < 1e-6
@@ -190,8 +227,27 @@ def test_a_diverged_state_says_at_which_level() -> None:
         )
 
 
+def test_a_state_that_is_louder_than_sources_can_be_is_no_sample() -> None:
+    silent = torch.zeros(1, 4, dtype=torch.float64)
+    posterior = Gaussian(lambda x, sigma: x, silent, gamma=lambda sigma: 0.1 * sigma)
+    with pytest.raises(Diverged, match="sigma 1"):
+        Sampler().sample(
+            posterior, torch.tensor([1.0, 0.4, 0.0]), torch.ones(1, 2, 4, dtype=torch.float64), Streams([0])
+        )
+
+
+def test_debug_logging_describes_every_step(mixture: torch.Tensor, caplog: pytest.LogCaptureFixture) -> None:
+    streams = Streams([1, 2])
+    first = start(mixture, 3, 1.0, streams)
+    with caplog.at_level("DEBUG", logger="gmsdi.sampler"):
+        Sampler().sample(Projected(gaussian(), mixture), karras(5, 1e-3, 1.0), first, streams)
+    assert len(caplog.messages) == 5
+    assert caplog.messages[0].startswith("sigma 1: RMS of the sources ")
+    assert caplog.messages[-1].endswith("0 values not finite")
+
+
 def test_the_dirac_constraint_does_not_touch_what_it_was_given(mixture: torch.Tensor) -> None:
     x = torch.ones(2, 3, 16, dtype=torch.float64)
-    constrained, _ = Dirac(gaussian(), mixture, 1).drift(x, 0.5)
+    constrained, _ = Dirac(gaussian(), mixture, 1).drift(x, 0.5, 0.4)
     assert (x == 1).all()
     torch.testing.assert_close(constrained.sum(dim=1), mixture)

@@ -44,24 +44,6 @@ def test_a_vocabulary_that_prompts_cannot_name_is_refused(vocabulary: tuple[str,
         TagEncoder(vocabulary)
 
 
-@pytest.fixture(scope="module")
-def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a T5 of two layers and a tokenizer of whole words."""
-    transformers = pytest.importorskip("transformers")
-    tokenizers = pytest.importorskip("tokenizers")
-    folder = tmp_path_factory.mktemp("t5")
-    words = {word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", ",", "bass", "drums", "guitar", "piano"])}
-    model = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<unk>"))
-    model.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    model.post_processor = tokenizers.processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
-    transformers.PreTrainedTokenizerFast(tokenizer_object=model, **special).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = transformers.T5Config(vocab_size=8, d_model=16, d_kv=4, d_ff=32, num_layers=2, num_heads=2)
-    transformers.T5EncoderModel(config).save_pretrained(folder)
-    return folder
-
-
 def test_a_t5_from_a_folder_encodes_each_prompt_by_itself(tiny_t5: Path) -> None:
     encoder: TextEncoder = T5Encoder(str(tiny_t5), tokens=6)
     prompts = ["bass, drums", "piano", ""]

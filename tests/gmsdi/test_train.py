@@ -1,6 +1,8 @@
 """The trainer, on networks of a few weights: it learns, reports, and survives a kill -9."""
 
+import copy
 import csv
+import json
 import math
 import os
 import signal
@@ -19,6 +21,7 @@ from gmsdi.denoiser import Denoiser
 from gmsdi.errors import BadInputError, GmsdiError, IntegrityError
 from gmsdi.schedule import LogNormal
 from gmsdi.train import CURVE, STATE, Batch, Row, TrainConfig, Validation, train
+from gmsdi.unet import UNet1d, UNetConfig
 
 CONFIG = TrainConfig(steps=60, learning_rate=0.02, warmup=5, every=20)
 
@@ -162,6 +165,78 @@ def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(tmp_path:
     torch.testing.assert_close(weights(resumed.denoiser), weights(whole.denoiser), rtol=0, atol=0)
 
 
+SHARED = """
+import json, os, signal, sys, time
+from dataclasses import replace
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_train import CONFIG, NULL, Tiny, five, slow_waves, weights
+from gmsdi import processes
+from gmsdi.denoiser import Denoiser
+from gmsdi.errors import BadInputError
+from gmsdi.train import Batch, train
+
+folder, asked = Path({folder!r}), []
+
+def data(step):
+    asked.append(step)
+    if step == 45 and not processes.first() and not (folder / "killed").exists():
+        (folder / "killed").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return five(step)
+
+def slowly(step):
+    time.sleep(0.01 if processes.first() else 0.0)
+    return slow_waves(step)
+
+def validate(denoiser):
+    assert processes.first()
+    return dict(loss=weights(denoiser).sum().item())
+
+with processes.joined("cpu"):
+    trained = train(CONFIG, Denoiser(Tiny()), data, validate, folder / "shared", null=NULL)
+    short = train(replace(CONFIG, seconds=0.2), Denoiser(Tiny()), slowly, validate, folder / "short")
+    try:
+        train(CONFIG, Denoiser(Tiny()), lambda step: Batch(slow_waves(step).clean[:1]), validate, folder / "one")
+    except BadInputError as error:
+        refused = str(error)
+    told = dict(asked=asked, weights=weights(trained.denoiser).tolist(), curve=trained.curve, short=short.step)
+    (folder / f"{{os.environ['RANK']}}.json").write_text(json.dumps(told | dict(refused=refused)))
+"""
+
+NULL = torch.zeros(1, 2)
+
+
+def five(step: int) -> Batch:
+    """An odd number of items, with prompts."""
+    batch = levels(step)
+    assert batch.embedding is not None
+    return Batch(batch.clean[:5], batch.embedding[:5])
+
+
+def test_two_processes_train_as_one_does_and_go_on_when_one_was_killed(tmp_path: Path) -> None:
+    script = tmp_path / "shared.py"
+    script.write_text(SHARED.format(tests=str(Path(__file__).parent), folder=str(tmp_path)))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    assert subprocess.run(command, env=environment, capture_output=True).returncode != 0
+    assert (tmp_path / "killed").exists()
+    subprocess.run(command, env=environment, check=True)
+    one, other = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    alone = train(CONFIG, Denoiser(Tiny()), five, no_validation, tmp_path / "alone", null=NULL)
+    torch.testing.assert_close(torch.tensor(one["weights"]), weights(alone.denoiser), rtol=1e-4, atol=1e-6)
+    assert one.pop("weights") == other.pop("weights")
+    assert one == other
+    assert one["asked"] == list(range(40, 60))
+    assert [row["loss"] for row in one["curve"]] == pytest.approx([row["loss"] for row in alone.curve], rel=1e-4)
+    assert 0 < one["short"] < CONFIG.steps
+    assert "a batch of 1 for 2 processes" in one["refused"]
+    with (tmp_path / "shared" / CURVE).open() as file:
+        assert [float(row["validation_loss"]) for row in csv.DictReader(file)] == [
+            row["validation_loss"] for row in one["curve"]
+        ]
+
+
 def test_a_finished_training_is_not_trained_again(tmp_path: Path) -> None:
     first = train(CONFIG, Denoiser(Tiny()), slow_waves, no_validation, tmp_path)
     asked: list[int] = []
@@ -228,6 +303,43 @@ def test_a_share_of_the_prompts_is_dropped(tmp_path: Path) -> None:
 def test_prompts_without_a_null_prompt_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="null prompt is due"):
         train(CONFIG, Denoiser(Tiny()), levels, no_validation, tmp_path)
+
+
+TEXT = UNetConfig(
+    in_channels=1,
+    channels=8,
+    patch_factor=1,
+    multipliers=(1, 1),
+    factors=(2,),
+    num_blocks=(1,),
+    attentions=(False,),
+    attention_heads=1,
+    attention_features=4,
+    resnet_groups=4,
+    embedding_shape=(3, 4),
+)
+
+
+def test_where_a_network_has_a_null_prompt_of_its_own_it_learns_it(tmp_path: Path) -> None:
+    unwanted = torch.full((1, 4), math.nan)  # an encoder's null prompt, which must be nowhere
+
+    def data(step: int) -> Batch:
+        batch = levels(step)
+        assert batch.embedding is not None
+        return Batch(batch.clean, batch.embedding.repeat(1, 2, 2))  # [8, 2, 4]
+
+    validation = Validation(data(10**6), (0.3,), {"null": unwanted.expand(8, 2, 4)})
+    torch.manual_seed(0)
+    network = UNet1d(TEXT)
+    before = network.state_dict()["fixed_embedding.embedding.weight"].clone()  # [3, 4]
+    for drop, learned in ((1.0, [True, True, False]), (0.0, [False, False, False])):  # no prompt has a third token
+        denoiser = Denoiser(copy.deepcopy(network))
+        how = replace(CONFIG, steps=20, drop=drop, weight_decay=0.0)
+        trained = train(how, denoiser, data, validation, tmp_path / str(drop), null=unwanted)
+        after = trained.denoiser.null
+        assert after is not None
+        assert ((after - before).abs().amax(dim=1) > 1e-3).tolist() == learned
+        assert math.isfinite(trained.curve[-1]["validation_null-right@0.3"])
 
 
 def test_bf16_computes_in_bf16_and_keeps_weights_in_float32(tmp_path: Path) -> None:

@@ -163,8 +163,10 @@ def test_null_embedding_guides_as_the_packages_does(tokens: int) -> None:
     theirs, ours = reference(TEXT), UNet1d(TEXT)
     ours.load_state_dict(theirs.state_dict())
     x, t, embedding = inputs(TEXT, batch=2)
+    learned = ours.null
+    assert learned is not None
     prompted = ours(x, t, embedding[:, :tokens])
-    unprompted = ours(x, t, ours.null_embedding(2)[:, :tokens])
+    unprompted = ours(x, t, learned.expand(2, -1, -1)[:, :tokens])
     assert_same(prompted, expected(theirs, x, t, embedding[:, :tokens]))
     assert_same(unprompted, expected(theirs, x, t, embedding[:, :tokens], embedding_mask_proba=1.0))
     guided = unprompted + 3.0 * (prompted - unprompted)
@@ -202,7 +204,7 @@ def test_gradients_reach_the_signal_and_every_parameter(name: str) -> None:
     assert x.grad is not None
     assert x.grad.abs().sum() > 0
     unread = [key for key, parameter in made.named_parameters() if parameter.grad is None or not parameter.grad.any()]
-    assert [key for key in unread if not key.startswith("fixed_embedding")] == []  # it is read through null_embedding
+    assert [key for key in unread if not key.startswith("fixed_embedding")] == []  # it is read through null
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -256,8 +258,7 @@ def test_a_network_without_text_reads_no_embedding() -> None:
     made = UNet1d(SMALL)
     with pytest.raises(BadInputError, match="an embedding of 6 tokens of 24 features; this network reads up to 0"):
         made(torch.zeros(1, 4, 64), torch.zeros(1), torch.zeros(1, 6, 24))
-    with pytest.raises(BadInputError, match="no null embedding; set embedding_shape"):
-        made.null_embedding(1)
+    assert made.null is None
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 import time
 from collections import Counter
 
+import pytest
 from tinyruns import CHUNKS, TRACKS, results, system, until
 
 UNITS = len(TRACKS) * CHUNKS
+MEAN = system("mean", target="gmsdi.ensemble.Mean", of="slow", samples=3)
 
 
 def test_two_runs_share_the_work(suite, tmp_path):
@@ -32,6 +34,23 @@ def test_two_runs_that_drop_the_audio_share_the_work_too(suite, tmp_path):
     assert sorted(computed(log).values()) == [1] * UNITS
     assert not list((tmp_path / "shared" / "audio").glob("*/*"))
     assert len(list((tmp_path / "shared" / "flac").rglob("*.flac"))) == 4 * UNITS
+
+
+@pytest.mark.parametrize("keep_audio", ["float32", "false"])
+def test_two_runs_share_what_a_system_is_made_of(suite, tmp_path, keep_audio):
+    log = tmp_path / "log"
+    suite.run(tmp_path / "alone", *system("slow"), *MEAN)
+    overrides = [*system("slow", seconds=0.02, log=log), *MEAN, f"keep_audio={keep_audio}"]
+    pair = [suite.start(tmp_path / "shared", *overrides) for _ in range(2)]
+    for process in pair:
+        process.join()
+
+    assert [process.exitcode for process in pair] == [0, 0]
+    assert sorted(computed(log).values()) == [3] * UNITS
+    assert len(workers(log)) == 2
+    assert results(tmp_path / "shared") == results(tmp_path / "alone")
+    audio = list((tmp_path / "shared" / "audio").glob("??/*"))
+    assert len(audio) == (4 * UNITS if keep_audio == "float32" else 0)
 
 
 def test_the_survivor_of_two_runs_finishes_all(suite, tmp_path):

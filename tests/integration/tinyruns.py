@@ -61,11 +61,11 @@ def _main(arguments: list[str], errors: Path) -> None:
     sys.exit(code)
 
 
-def system(name: str, **arguments: object) -> list[str]:
-    """The overrides that add a system of the class ``systems.Slow``."""
+def system(name: str, target: str = "systems.Slow", **arguments: object) -> list[str]:
+    """The overrides that add a system of the class ``target``."""
     values = {
         "label": name,
-        "separator._target_": "systems.Slow",
+        "separator._target_": target,
         **{f"separator.{k}": v for k, v in arguments.items()},
     }
     return [f"+systems.{name}.{key}={value}" for key, value in values.items()]

@@ -1,0 +1,216 @@
+"""Train a model of ``configs/model`` on a dataset's train split, and save its checkpoint, with all that it takes to make it again."""
+
+import datetime
+import os
+import platform
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from benchmarks.data.dataset import Dataset
+from benchmarks.data.training import (
+    INDEX,
+    JointChunks,
+    Mixtures,
+    StemChunks,
+    batches,
+    prompted_batches,
+    write_mixtures,
+)
+from benchmarks.identity import short
+from benchmarks.notices import say
+from gmsdi import SAMPLE_RATE, STEMS, checkpoint, processes
+from gmsdi.checkpoint import Manifest
+from gmsdi.model import build_denoiser, build_encoder, with_prompts
+from gmsdi.prompts import join
+from gmsdi.text import SEPARATOR
+from gmsdi.train import Batch, Row, TrainConfig, Trained, Validation, train
+
+SIGMAS = (0.03, 0.1, 0.3, 1.0)
+"""The noise levels of validation."""
+
+VALIDATION_SEED = 1
+"""Of the validation chunks: the same ones whatever a training's own seed is."""
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What a training learns from and is judged by."""
+
+    data: Callable[[int], Batch]
+    validation: Validation
+    null: torch.Tensor | None = None  # [L, F], the embedding of the null prompt, where there are prompts
+
+
+class Material(ABC):
+    """What a kind of model may see of a dataset."""
+
+    kind: str  # of the checkpoint
+    stems: tuple[str, ...]  # of the checkpoint
+
+    @abstractmethod
+    def lessons(self, training: Dataset, validation: Dataset, chunk: int, batch_size: int, seed: int) -> Lessons:
+        """Batches of ``batch_size`` chunks of ``chunk`` samples from ``training``, and fixed ones from ``validation``."""
+
+    @property
+    def text(self) -> Mapping[str, Any] | None:
+        """The manifest's entry for the text encoder."""
+        return None
+
+
+class Joint(Material):
+    """All stems of a song at once: MSDM."""
+
+    kind, stems = "msdm", STEMS
+
+    def lessons(self, training: Dataset, validation: Dataset, chunk: int, batch_size: int, seed: int) -> Lessons:
+        data = batches(JointChunks(training, chunk, seed), batch_size)
+        return Lessons(
+            data, Validation(batches(JointChunks(validation, chunk, VALIDATION_SEED), batch_size)(0), SIGMAS)
+        )
+
+
+class OneStem(Material):
+    """One stem alone: a model of Weakly Supervised MSDM."""
+
+    kind = "weak-msdm"
+
+    def __init__(self, stem: str) -> None:
+        self.stem, self.stems = stem, (stem,)
+
+    def lessons(self, training: Dataset, validation: Dataset, chunk: int, batch_size: int, seed: int) -> Lessons:
+        data = batches(StemChunks(training, self.stem, chunk, seed), batch_size)
+        held_out = batches(StemChunks(validation, self.stem, chunk, VALIDATION_SEED), batch_size)(0)
+        return Lessons(data, Validation(held_out, SIGMAS))
+
+
+class PromptedMixtures(Material):
+    """Mixtures and the prompts of what plays in them, and nothing else: GMSDI.
+
+    The mixtures are written to ``folder`` first; what trains reads that folder alone.
+    """
+
+    kind, stems = "gmsdi", STEMS
+
+    def __init__(self, folder: str, encoder: Mapping[str, Any]) -> None:
+        self.folder = Path(folder)
+        self._text = OmegaConf.to_container(OmegaConf.create(dict(encoder)), resolve=True)
+        self.encoder = build_encoder(self._text)  # type: ignore[arg-type]
+
+    @property
+    def text(self) -> Mapping[str, Any]:
+        return self._text  # type: ignore[return-value]
+
+    def lessons(self, training: Dataset, validation: Dataset, chunk: int, batch_size: int, seed: int) -> Lessons:
+        data = prompted_batches(self._mixtures(training, chunk, seed), batch_size, self.encoder)
+        held_out = self._mixtures(validation, chunk, VALIDATION_SEED)
+        chunks, prompts = zip(*(held_out[0, item] for item in range(batch_size)), strict=True)
+        null = self.encoder.encode([""])
+        others = {
+            "null": null.expand(batch_size, -1, -1),
+            "wrong": self.encoder.encode([_wrong(prompt) for prompt in prompts]),
+        }
+        batch = Batch(torch.stack(chunks), self.encoder.encode(prompts))
+        return Lessons(data, Validation(batch, SIGMAS, others), null[0])
+
+    def _mixtures(self, dataset: Dataset, chunk: int, seed: int) -> Mixtures:
+        folder = self.folder / f"{dataset.manifest.split}-{short(dataset.manifest.digest)}"
+        if not (folder / INDEX).exists():
+            write_mixtures(dataset, folder)
+        return Mixtures(folder, chunk, seed)
+
+
+def _wrong(prompt: str) -> str:
+    """What is *not* in a chunk; of a chunk with everything in it, the first stem alone."""
+    rest = [stem for stem in STEMS if stem not in prompt.split(SEPARATOR)]
+    return join(rest or STEMS[:1])
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training run: a model, what it learns from, how, and where all of it goes."""
+
+    name: str
+    material: Material
+    network: Mapping[str, Any]  # as gmsdi.model.build_denoiser takes it
+    how: TrainConfig
+    chunk: int  # samples
+    batch_size: int
+    folder: Path  # of its state and curve, from which a killed run goes on
+    checkpoint: Path
+
+    def run(self, training: Dataset, validation: Dataset, device: str, command: Sequence[str]) -> Trained:
+        """Train, or go on, and write the checkpoint: float16 weights of the average, and the manifest."""
+        with processes.first_before_others():
+            lessons = self.material.lessons(training, validation, self.chunk, self.batch_size, self.how.seed)
+        network = dict(self.network) if lessons.null is None else with_prompts(self.network, *lessons.null.shape)
+        torch.manual_seed(self.how.seed)
+        denoiser = build_denoiser(network).to(device)
+        trained = train(
+            self.how, denoiser, lessons.data, lessons.validation, self.folder, null=lessons.null, report=self._report
+        )
+        if processes.first():
+            weights = {name: weight.half() for name, weight in trained.denoiser.network.state_dict().items()}
+            checkpoint.save(self.checkpoint, weights, self._manifest(network, trained, training, device, command))
+        return trained
+
+    def _report(self, row: Row) -> None:
+        say(
+            f"{self.name}: step {row['step']:.0f} of {self.how.steps}, "
+            + ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "step")
+        )
+
+    def _manifest(
+        self, network: Mapping[str, Any], trained: Trained, training: Dataset, device: str, command: Sequence[str]
+    ) -> Manifest:
+        text = {"text": self.material.text} if self.material.text else {}
+        return Manifest(
+            kind=self.material.kind,
+            config={**network, **text},
+            stems=self.material.stems,
+            sample_rate=SAMPLE_RATE,
+            training_data=training.manifest.digest,
+            step=trained.step,
+            metrics={name: value for name, value in trained.curve[-1].items() if name.startswith("validation_")},
+            training={
+                "model": self.name,
+                "command": " ".join(command),
+                "data": f"{training.manifest.title} {training.manifest.split}",
+                "chunk": self.chunk,
+                "batch_size": self.batch_size,
+                **_plain(self.how),
+                "minutes": round(trained.seconds / 60, 1),
+                "machine": _machine(device),
+                "finished": datetime.datetime.now(datetime.UTC).date().isoformat(),
+                "curve": [dict(row) for row in trained.curve],
+            },
+        )
+
+
+def _plain(how: TrainConfig) -> dict[str, Any]:
+    """The settings as JSON can hold them."""
+    return {
+        name: {"mean": value.mean, "std": value.std} if name == "sigmas" else value
+        for name, value in vars(how).items()
+        if name != "seconds"
+    }
+
+
+def _machine(device: str) -> str:
+    """The processors that trained, without the name of the host: one a process."""
+    several = f"{processes.count()} × " if processes.count() > 1 else ""
+    return several + (torch.cuda.get_device_name(device) if device.startswith("cuda") else _cpu())
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    return f"{model}, {torch.get_num_threads()} of {os.cpu_count()} threads"

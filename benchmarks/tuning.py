@@ -1,0 +1,129 @@
+"""Choose settings on the validation split: every combination of a sweep is a system of its own, run and stored like any other.
+
+Test data are never read: the split is ``validation``, whatever the overrides say of anything else.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from benchmarks import config
+from benchmarks.launch import Job
+from benchmarks.tables import markdown
+from benchmarks.tables.table import COLUMNS, Measured, MeasuredRow, Table
+from gmsdi import STEMS, audio
+from gmsdi.errors import BadInputError, IntegrityError
+
+SPLIT = "validation"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Overrides of which some have several values, ``KEY=a,b``."""
+
+    fixed: tuple[str, ...]
+    swept: tuple[tuple[str, ...], ...]  # for each, KEY=a and KEY=b
+
+    @property
+    def combinations(self) -> list[tuple[str, ...]]:
+        """Every choice of one value for each."""
+        return list(product(*self.swept))
+
+
+def read_sweep(overrides: Sequence[str]) -> Sweep:
+    """Tell the overrides of a sweep from those of one value; ``BadInputError`` for another split than validation."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    for override in parsed:
+        if override.key_or_group == "split" and override.value() != SPLIT:
+            raise BadInputError(f"split={override.value()}: settings are chosen on {SPLIT} alone")
+    swept = [
+        tuple(f"{override.key_or_group}={value}" for value in override.sweep_string_iterator())
+        for override in parsed
+        if override.is_sweep_override()
+    ]
+    fixed = [override.input_line or "" for override in parsed if not override.is_sweep_override()]
+    return Sweep((*fixed, f"split={SPLIT}"), tuple(swept))
+
+
+def compose(sweep: Sweep) -> tuple[DictConfig, dict[str, tuple[str, ...]]]:
+    """One config whose systems are the configured ones in every combination, and the combination behind each of its rows."""
+    combined, rows = config.load([*sweep.fixed, *sweep.combinations[0]]), {}
+    systems: dict[str, Any] = {}
+    for combination in sweep.combinations:
+        found = config.load([*sweep.fixed, *combination]).systems
+        for name, node in found.items():
+            row = " ".join([str(name), *(_short(part) for part in combination)])
+            systems[row] = {**OmegaConf.to_container(node, resolve=True), "label": row}  # type: ignore[dict-item]
+            rows[row] = combination
+    combined.systems = systems
+    combined.table.reported = None
+    return combined, rows
+
+
+def _short(override: str) -> str:
+    """``guidance=2`` of a long key: the last two parts, when the last alone says little."""
+    key, value = override.split("=", 1)
+    return f"{'.'.join(key.split('.')[-1:])}={value}"
+
+
+def write(
+    folder: Path, name: str, table: Table, rows: dict[str, tuple[str, ...]], job: Job, command: Sequence[str]
+) -> tuple[Path, Path]:
+    """``NAME.md``, the table, and ``NAME.yaml``: the best row, the best row of each stem, and everything that was tried.
+
+    The last group of the table's columns decides. Raises ``IntegrityError`` when no row is complete.
+    """
+    complete = [row for row in table.rows if row.tracks == row.expected]
+    if not complete:
+        raise IntegrityError(f"{name}: no combination was measured on all songs, so there is none to choose")
+    best = max(complete, key=lambda row: _value(row, "all"))
+    content = {
+        "chosen": {"row": best.name, "overrides": list(rows[best.name])},
+        "choice": {stem: max(complete, key=lambda row: _value(row, stem)).name for stem in STEMS},
+        "on": {
+            "dataset": table.dataset,
+            "digest": table.dataset_digest,
+            "protocol": table.protocol,
+            "metric": table.groups[-1].signature,
+            "decided by": table.groups[-1].title,
+        },
+        "by": {"command": " ".join(command), "commit": job.store.run(job.run)["commit"], "run": job.run},
+        "rows": [_row(row, rows[row.name], job) for row in table.rows],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    written = folder / f"{name}.yaml", folder / f"{name}.md"
+    texts = (yaml.safe_dump(content, sort_keys=False, width=136), markdown.render(table))
+    for path, text in zip(written, texts, strict=True):
+        with audio.atomic(path) as temporary:
+            temporary.write_text(text)
+    return written
+
+
+def _cell(row: MeasuredRow, column: str) -> Measured:
+    return row.cells[-1][COLUMNS.index(column)]
+
+
+def _value(row: MeasuredRow, column: str) -> float:
+    value = _cell(row, column).value
+    return float("-inf") if value is None else value
+
+
+def _row(row: MeasuredRow, combination: tuple[str, ...], job: Job) -> dict[str, Any]:
+    """What was found of a combination; ``seconds`` are those of a chunk, on the machine that ran it."""
+    seconds = [job.store.outputs[unit].seconds for unit in row.units if unit in job.store.outputs]
+    mean = _cell(row, "all")
+    return {
+        "row": row.name,
+        "overrides": list(combination),
+        "system": row.system,
+        **{column: None if (value := _cell(row, column).value) is None else round(value, 3) for column in COLUMNS},
+        "interval": [None if bound is None else round(bound, 3) for bound in (mean.low, mean.high)],
+        "songs": f"{row.tracks}/{row.expected}",
+        "seconds": round(sum(seconds) / len(seconds), 2) if seconds else None,
+    }

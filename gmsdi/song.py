@@ -1,0 +1,128 @@
+"""A whole song through a separator: any rate, any number of channels, any length, in chunks that fade into each other.
+
+A separator hears mono at 22 050 Hz, ``CHUNK`` samples at a time. Its stems are put together again at the song's own rate and length, so
+that they lie under the song sample by sample; they stay mono, and have nothing above 11 025 Hz.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from gmsdi import SAMPLE_RATE, STEMS, audio
+from gmsdi.system import Batch, Separator
+
+CHUNK = 262_144
+"""Samples, 11.89 s: MSDM's chunk, which every network here can read."""
+
+OVERLAP = 32_768
+"""Samples, 1.49 s, by which neighbouring chunks overlap at least, and in which one fades into the next."""
+
+RAMP = np.sin(np.pi / 2 * (np.arange(OVERLAP) + 0.5) / OVERLAP).astype(np.float32) ** 2
+"""The weight of the later of two chunks, ``[OVERLAP]``; the earlier has the rest of 1. Both start and end without a corner."""
+
+
+def separate_song(
+    separator: Separator,
+    samples: audio.Samples,
+    rate: int,
+    *,
+    name: str = "song",
+    seed: int = 0,
+    batch_size: int = 8,
+    device: str = "cpu",
+    advance: Callable[[int], object] = lambda chunks: None,
+) -> audio.Samples:
+    """The stems ``[K, T]`` of a song ``[channels, T]`` at ``rate`` Hz, in the order of ``gmsdi.STEMS``.
+
+    The separator holds ``batch_size`` chunks at a time; ``advance`` is told of every few that are done, ``count_chunks`` in all. What
+    comes out does not depend on the batches: each chunk's noise is that of ``seed``, the song's content and the chunk's place in it.
+    """
+    mixture = _at_rate(audio.mono(samples), rate, SAMPLE_RATE, _frames(samples.shape[1], rate))[0]
+    stems = np.empty((len(STEMS), max(len(mixture), CHUNK)), dtype=np.float32)
+    covered = 0
+    for batch in _batches(mixture, name, seed, batch_size, device):
+        for start, estimate in zip(batch.starts, _separate(separator, batch), strict=True):
+            _lay(stems, estimate, start, covered)
+            covered = start + CHUNK
+        advance(len(batch.starts))
+    return _at_rate(stems[:, : len(mixture)], SAMPLE_RATE, rate, samples.shape[1])
+
+
+def count_chunks(frames: int, rate: int) -> int:
+    """How many chunks a song of ``frames`` samples at ``rate`` Hz is separated in."""
+    return len(chunk_starts(_frames(frames, rate)))
+
+
+def chunk_starts(frames: int) -> list[int]:
+    """Where the chunks of ``frames`` samples start: as few as can overlap by ``OVERLAP``, evenly spread up to the end.
+
+    So only a song that is shorter than a chunk has silence appended, and no chunk has less of the song than another.
+    """
+    gaps = max(0, -((CHUNK - frames) // (CHUNK - OVERLAP)))
+    return [n * (frames - CHUNK) // max(gaps, 1) for n in range(gaps + 1)]
+
+
+def _batches(mixture: audio.Samples, name: str, seed: int, batch_size: int, device: str) -> Iterator[Batch]:
+    """The chunks of a mixture ``[T]``, in their order, ``batch_size`` at a time."""
+    starts, content = chunk_starts(len(mixture)), audio.sha256(mixture)
+    padded = np.pad(mixture, (0, max(0, CHUNK - len(mixture))))
+    for first in range(0, len(starts), batch_size):
+        some = starts[first : first + batch_size]
+        chunks = np.stack([padded[start : start + CHUNK] for start in some])  # [B, CHUNK]
+        yield Batch(
+            mixtures=torch.from_numpy(chunks).to(device),
+            rate=SAMPLE_RATE,
+            seeds=tuple(_item_seed(seed, content, first + n) for n in range(len(some))),
+            tracks=(name,) * len(some),
+            starts=tuple(some),
+            frames=(len(mixture),) * len(some),
+        )
+
+
+def _item_seed(seed: int, content: str, chunk: int) -> int:
+    """63 bits from the base seed, the song and the chunk's number."""
+    return int.from_bytes(hashlib.sha256(f"{seed}\n{content}\n{chunk}".encode()).digest()[:8], "big") >> 1
+
+
+def _separate(separator: Separator, batch: Batch) -> audio.Samples:
+    """The stems ``[B, K, CHUNK]`` of a batch, of the right shape and finite."""
+    with torch.inference_mode():
+        stems = separator.separate(batch).float().cpu().numpy()
+    expected = (len(batch.starts), len(STEMS), CHUNK)
+    if stems.shape != expected:
+        raise ValueError(f"gave stems of shape {stems.shape} where [B, K, T] is {expected}")
+    for start, estimate in zip(batch.starts, stems, strict=True):
+        audio.require_finite(estimate, batch.rate, f"stems of the chunk at {start / batch.rate:.1f} s")
+    return stems
+
+
+def _lay(stems: audio.Samples, estimate: audio.Samples, start: int, covered: int) -> None:
+    """Put a chunk's ``estimate`` ``[K, CHUNK]`` into ``stems`` ``[K, T]``, which are there up to ``covered``.
+
+    The fade is in the middle of what both chunks know: estimates are worst at the ends of a chunk.
+    """
+    end = start
+    if covered:
+        end = (start + covered + OVERLAP) // 2
+        faded = stems[:, end - OVERLAP : end]
+        faded += RAMP * (estimate[:, end - OVERLAP - start : end - start] - faded)
+    stems[:, end : start + CHUNK] = estimate[:, end - start :]
+
+
+def _frames(frames: int, rate: int) -> int:
+    """How many samples at 22 050 Hz cover ``frames`` at ``rate`` Hz."""
+    return -(-frames * SAMPLE_RATE // rate)
+
+
+def _at_rate(samples: audio.Samples, rate: int, target: int, frames: int) -> audio.Samples:
+    """``[channels, samples]`` from ``rate`` to ``target`` Hz, ``frames`` long: soxr rounds the length, and may be a few samples off.
+
+    One channel after the other, as resampling takes several times the memory of what it resamples.
+    """
+    result = np.zeros((len(samples), frames), dtype=np.float32)
+    for k, channel in enumerate(samples):
+        resampled = audio.resample(channel[None], rate, target)[0, :frames]
+        result[k, : len(resampled)] = resampled
+    return result
