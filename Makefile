@@ -14,6 +14,10 @@ OVERRIDES = dataset=$(DATASET) launcher=$(LAUNCHER) $(if $(DATA),'data="$(DATA)"
 # where it is set, every start would compile all of torch and seaborn again
 unexport PYTHONDONTWRITEBYTECODE
 
+# glibc would give every large block back to the kernel, which clears it anew for the next layer: a third of a separation on a CPU
+export MALLOC_MMAP_THRESHOLD_ = 4294967296
+export MALLOC_TRIM_THRESHOLD_ = 8589934592
+
 .PHONY: table-separation train-mini test bench lint lock clean
 
 # A failed excerpt must not hide the table: the table marks what is missing, and ends with an exit code of its own.
