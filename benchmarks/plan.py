@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from benchmarks.data.manifest import DatasetManifest, Excerpt, Track, excerpts
 from benchmarks.spec import SystemSpec
 from gmsdi.errors import BadInputError
+from gmsdi.system import item_seed
 
 TASK = "separation"
 
@@ -101,10 +102,10 @@ def make_plan(manifest: DatasetManifest, protocol: Protocol, systems: Sequence[S
 def make_unit(system: SystemSpec, excerpt: Excerpt, seed: int, replicate: int = 0) -> WorkUnit:
     """The unit of a system on an excerpt, and all that it is made of."""
     return WorkUnit(
-        _sha256(TASK, system.id, excerpt.id, seed, replicate).hex(),
+        _unit_id(system.id, excerpt.id, seed, replicate),
         system,
         excerpt,
-        int.from_bytes(_sha256(seed, excerpt.id, replicate)[:8], "big") >> 1,  # 63 bits
+        item_seed(seed, excerpt.id, replicate),
         replicate,
         tuple(make_unit(each.system, excerpt, seed, each.replicate) for each in system.inputs),
     )
@@ -120,5 +121,5 @@ def with_inputs(units: Iterable[WorkUnit]) -> dict[str, WorkUnit]:
     return found
 
 
-def _sha256(*parts: object) -> bytes:
-    return hashlib.sha256("\n".join(map(str, parts)).encode()).digest()
+def _unit_id(system: str, excerpt: str, seed: int, replicate: int) -> str:
+    return hashlib.sha256(f"{TASK}\n{system}\n{excerpt}\n{seed}\n{replicate}".encode()).hexdigest()

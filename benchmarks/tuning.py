@@ -67,9 +67,9 @@ def compose(sweep: Sweep) -> tuple[DictConfig, dict[str, tuple[str, ...]]]:
 
 
 def _short(override: str) -> str:
-    """``guidance=2`` of a long key: the last two parts, when the last alone says little."""
+    """``guidance=2`` of a long key."""
     key, value = override.split("=", 1)
-    return f"{'.'.join(key.split('.')[-1:])}={value}"
+    return f"{key.rpartition('.')[2]}={value}"
 
 
 def write(

@@ -15,6 +15,7 @@ from rich.table import Table as Grid
 from benchmarks.config import build
 from benchmarks.data.dataset import Dataset, track_folders
 from benchmarks.data.msdm_layout import MsdmLayout
+from benchmarks.execute import Failures
 from benchmarks.launch import Job, to_do
 from benchmarks.metrics.scores import Metric
 from benchmarks.notices import say
@@ -38,10 +39,7 @@ def run(config: DictConfig) -> int:
     if config.dry_run:
         _print_cost(job_of(config, Store(config.store).refresh()))
         return 0
-    job = job_of(config, open_store(config.store))
-    job = replace(job, run=job.store.record_run(provenance(job.device)))
-    failures = build(config.launcher).run(job)
-    job.store.compact()
+    job, failures = _carry_out(config)
     total = len(job.plan.everything())
     say(f"{total - len(failures)} of {total} excerpts done or left out; the store is {config.store}")
     if failures:
@@ -77,10 +75,7 @@ def tune(overrides: Sequence[str]) -> int:
 
     sweep = tuning.read_sweep(overrides)
     config, rows = tuning.compose(sweep)
-    job = job_of(config, open_store(config.store))
-    job = replace(job, run=job.store.record_run(provenance(job.device)))
-    failures = build(config.launcher).run(job)
-    job.store.compact()
+    job, failures = _carry_out(config)
     made = _table(config, job)
     with suppress(SystemExit):
         print_table(made, Console())
@@ -172,6 +167,15 @@ def _table(config: DictConfig, job: Job) -> "Table":
     metrics = dict(zip(config.metrics, job.metrics, strict=True))
     content: dict[str, Any] = OmegaConf.to_container(config.table, resolve=True)  # type: ignore[assignment]
     return make_table(content, job.plan, metrics, job.store, provenance(job.device))
+
+
+def _carry_out(config: DictConfig) -> tuple[Job, Failures]:
+    """Do what a config asks for and its store lacks."""
+    job = job_of(config, open_store(config.store))
+    job = replace(job, run=job.store.record_run(provenance(job.device)))
+    failures = build(config.launcher).run(job)
+    job.store.compact()
+    return job, failures
 
 
 def job_of(config: DictConfig, store: Store) -> Job:

@@ -4,14 +4,13 @@ A separator hears mono at 22 050 Hz, ``CHUNK`` samples at a time. Its stems are 
 that they lie under the song sample by sample; they stay mono, and have nothing above 11 025 Hz.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 
 from gmsdi import SAMPLE_RATE, STEMS, audio
-from gmsdi.system import Batch, Separator
+from gmsdi.system import Batch, Separator, item_seed
 
 CHUNK = 262_144
 """Samples, 11.89 s: MSDM's chunk, which every network here can read."""
@@ -74,16 +73,11 @@ def _batches(mixture: audio.Samples, name: str, seed: int, batch_size: int, devi
         yield Batch(
             mixtures=torch.from_numpy(chunks).to(device),
             rate=SAMPLE_RATE,
-            seeds=tuple(_item_seed(seed, content, first + n) for n in range(len(some))),
+            seeds=tuple(item_seed(seed, content, first + n) for n in range(len(some))),
             tracks=(name,) * len(some),
             starts=tuple(some),
             frames=(len(mixture),) * len(some),
         )
-
-
-def _item_seed(seed: int, content: str, chunk: int) -> int:
-    """63 bits from the base seed, the song and the chunk's number."""
-    return int.from_bytes(hashlib.sha256(f"{seed}\n{content}\n{chunk}".encode()).digest()[:8], "big") >> 1
 
 
 def _separate(separator: Separator, batch: Batch) -> audio.Samples:

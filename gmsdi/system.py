@@ -1,8 +1,10 @@
 """What every system here is: a map from a batch of mixtures to a batch of stems, or one from other systems' stems to stems."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,6 +29,11 @@ class Batch:
     starts: tuple[int, ...]
     frames: tuple[int, ...]
     references: torch.Tensor | None = None  # [B, K, T]
+
+
+def item_seed(seed: int, content: str, number: int) -> int:
+    """The seed of an item of a batch: 63 bits from a base seed, a hash of the item's content, and which of several it is."""
+    return int.from_bytes(hashlib.sha256(f"{seed}\n{content}\n{number}".encode()).digest()[:8], "big") >> 1
 
 
 class Separator(ABC):
@@ -96,4 +103,10 @@ def _content(value: Any) -> Any:
         return {
             str(file.relative_to(path)): audio.file_sha256(file) for file in sorted(path.rglob("*")) if file.is_file()
         }
-    return audio.file_sha256(path) if path.is_file() else value
+    return _sha256(path, path.stat().st_mtime_ns) if path.is_file() else value
+
+
+@cache
+def _sha256(path: Path, changed: int) -> str:
+    """Of a file as it was last ``changed``: systems share weights, and those of the papers' size are gigabytes."""
+    return audio.file_sha256(path)

@@ -69,8 +69,14 @@ def networks(config: UNetConfig) -> tuple[UNet1d, nn.Module]:
 
 
 def reference(config: UNetConfig) -> nn.Module:
-    """The package's network of a configuration without text; the rest of its arguments are as MSDM sets them."""
-    network: nn.Module = import_module("audio_diffusion_pytorch.modules").UNet1d(
+    """The package's network of a configuration; the rest of its arguments are as MSDM sets them."""
+    modules = import_module("audio_diffusion_pytorch.modules")
+    text = {}
+    if config.embedding_shape is not None:
+        text = dict(
+            zip(("context_embedding_max_length", "context_embedding_features"), config.embedding_shape, strict=True)
+        )
+    network: nn.Module = (modules.UNetConditional1d if text else modules.UNet1d)(
         in_channels=config.in_channels,
         channels=config.channels,
         patch_blocks=1,
@@ -89,6 +95,7 @@ def reference(config: UNetConfig) -> nn.Module:
         use_skip_scale=True,
         use_attention_bottleneck=True,
         use_context_time=True,
+        **text,
     )
     return network
 

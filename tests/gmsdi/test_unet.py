@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.perf import networks
 from gmsdi.errors import BadInputError
 from gmsdi.unet import UNet1d, UNetConfig
 
@@ -77,34 +78,9 @@ def network(config: UNetConfig) -> UNet1d:
 
 def reference(config: UNetConfig) -> Any:
     """The package's network of the same hyper-parameters, with random weights."""
-    modules = pytest.importorskip("audio_diffusion_pytorch.modules")
-    text = {}
-    if config.embedding_shape is not None:
-        text = dict(
-            zip(("context_embedding_max_length", "context_embedding_features"), config.embedding_shape, strict=True)
-        )
+    pytest.importorskip("audio_diffusion_pytorch")
     torch.manual_seed(1)
-    made = (modules.UNetConditional1d if text else modules.UNet1d)(
-        in_channels=config.in_channels,
-        channels=config.channels,
-        patch_blocks=1,
-        patch_factor=config.patch_factor,
-        multipliers=config.multipliers,
-        factors=config.factors,
-        num_blocks=config.num_blocks,
-        attentions=config.attentions,
-        attention_heads=config.attention_heads,
-        attention_features=config.attention_features,
-        attention_multiplier=config.attention_multiplier,
-        resnet_groups=config.resnet_groups,
-        kernel_multiplier_downsample=2,
-        kernel_sizes_init=[1, 3, 7],
-        use_nearest_upsample=False,
-        use_skip_scale=True,
-        use_attention_bottleneck=True,
-        use_context_time=True,
-        **text,
-    ).eval()
+    made = networks.reference(config).eval()
     randomise(made)
     return made
 
