@@ -26,7 +26,7 @@ table-separation: .venv/.ready
 	$(GMSDI) table table=separation $(OVERRIDES)
 
 # The small models that ship in the repository, made anew; one thread each, so `make -j2 train-mini` takes two cores.
-MINI := gmsdi-mini msdm-mini weak-bass-mini weak-drums-mini weak-guitar-mini weak-piano-mini
+MINI := demucs-mini gmsdi-mini msdm-mini weak-bass-mini weak-drums-mini weak-guitar-mini weak-piano-mini
 train-mini: $(MINI:%=train-%)
 
 train-%: .venv/.ready

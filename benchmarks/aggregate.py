@@ -110,7 +110,14 @@ def _row(
         expected=len(plan.tracks),
         units=tuple(unit.id for unit in units),
         notes=tuple(_notes(system, own, plan, metrics, store, provenance)),
+        seconds=_seconds(units, store),
     )
+
+
+def _seconds(units: Sequence[WorkUnit], store: Store) -> float | None:
+    """What a unit took on average; of one that is made of others, what those took together."""
+    seconds = [store.outputs[unit.id].seconds for unit in units if unit.id in store.outputs]
+    return round(sum(seconds) / len(seconds), 3) if seconds else None
 
 
 def _cells(

@@ -87,7 +87,7 @@ def load(overrides: Sequence[str], root: str = "config") -> DictConfig:
 def build(node: DictConfig) -> Any:
     """What a node with ``_target_`` describes; ``BadInputError`` that names the class when it cannot be made."""
     try:
-        return instantiate(node)
+        return instantiate(node, _convert_="all")  # plain lists and mappings, which any file can hold
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, GmsdiError | OSError):

@@ -12,6 +12,7 @@ from rich.table import Table as Grid
 
 from benchmarks.config import build
 from benchmarks.provenance import provenance
+from benchmarks.spec import resolve_all
 from benchmarks.store import Store
 from gmsdi import SAMPLE_RATE, checkpoint
 from gmsdi.errors import GmsdiError
@@ -103,6 +104,15 @@ def _weights(config: DictConfig) -> Finding:
     return Finding("weights", f"{len(paths)} checkpoints: {', '.join(dict.fromkeys(kinds))}")
 
 
+def _systems(config: DictConfig) -> Finding:
+    """Whether everything is there that the chosen systems are made of."""
+    try:
+        systems = resolve_all(config.systems)
+    except GmsdiError as error:
+        return Finding("systems", "not all can be made", str(error))
+    return Finding("systems", f"{len(systems)} can be made")
+
+
 def _leaves(node: object) -> list[str]:
     """The values of nested mappings."""
     return [leaf for value in node.values() for leaf in _leaves(value)] if isinstance(node, dict) else [str(node)]
@@ -130,6 +140,7 @@ CHECKS: tuple[Callable[[DictConfig], Finding], ...] = (
     _soundfont,
     _dataset,
     _weights,
+    _systems,
     _store,
     _disk,
 )

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,9 @@ from benchmarks.notices import progress
 from benchmarks.plan import Plan, WorkUnit
 from benchmarks.spec import SystemSpec
 from benchmarks.store import Store
-from gmsdi import audio
+from gmsdi import STEMS, audio
+
+NOT_SEPARATED = "the system does not separate this stem"
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,13 @@ def score_key(metric: Metric, units: Sequence[WorkUnit], store: Store) -> str | 
     outputs = [store.outputs.get(unit.id) for unit in units]
     if any(output is None for output in outputs):
         return None
-    return digest(
-        [metric.signature, [unit.excerpt.id for unit in units], [output.sha256 for output in outputs if output]]
-    )
+    measured: list[Any] = [
+        metric.signature,
+        [unit.excerpt.id for unit in units],
+        [output.sha256 for output in outputs if output],
+    ]
+    stems = units[0].system.stems
+    return digest(measured if stems == STEMS else [*measured, stems])
 
 
 def score(system: SystemSpec, plan: Plan, metrics: Sequence[Metric], dataset: Dataset, store: Store, run: str) -> None:
@@ -77,6 +84,7 @@ def _score(task: ScoreTask, dataset: Dataset, store: Store, run: str) -> Record:
     references = np.concatenate([_excerpt(references, unit) for unit in task.units], axis=1)
     estimates = np.concatenate([store.read_output(unit) for unit in task.units], axis=1)
     columns = task.metric(estimates, references, dataset.manifest.rate)
+    stems = task.units[0].system.stems
     return {
         "key": task.key,
         "metric": task.metric.signature,
@@ -84,9 +92,17 @@ def _score(task: ScoreTask, dataset: Dataset, store: Store, run: str) -> Record:
         "track": task.track.name,
         "units": [unit.id for unit in task.units],
         "outputs": [store.outputs[unit.id].sha256 for unit in task.units],
-        "columns": {name: _to_json(scores) for name, scores in columns.items()},
+        "columns": {name: _to_json(_defined(scores, stems)) for name, scores in columns.items()},
         "run": run,
     }
+
+
+def _defined(scores: WindowScores, stems: tuple[str, ...]) -> WindowScores:
+    """Scores of the stems that the system separates; those of others would be of zeros that it never claimed."""
+    if stems == STEMS:
+        return scores
+    absent = np.array([stem not in stems for stem in STEMS])[:, None]
+    return WindowScores(np.where(absent, np.nan, scores.values), np.where(absent, NOT_SEPARATED, scores.reasons))
 
 
 def _excerpt(stems: audio.Samples, unit: WorkUnit) -> audio.Samples:

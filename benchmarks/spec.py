@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.config import build
 from benchmarks.identity import canonical, digest
+from gmsdi import STEMS
 from gmsdi.errors import BadInputError, one_line
 from gmsdi.system import Derived, Separator
 
@@ -33,6 +34,7 @@ class SystemSpec:
     inputs: tuple["Input", ...] = ()
     derived: Derived | None = field(default=None, compare=False)
     about: str = field(default="", compare=False)  # what it was trained on, for a reader
+    stems: tuple[str, ...] = STEMS  # that it separates
 
     def build(self) -> Separator:
         """The system itself: loads weights, so only where it runs."""
@@ -88,13 +90,16 @@ def _resolve(
         )
         _require_replicates(name, inputs)
         if derived is None:
-            identity, about = _identify(name, target, arguments)
+            identity, about, stems = _identify(name, target, arguments)
         else:
             made_of = [[each.system.id, each.replicate] for each in inputs]
             identity = {"class": _path(target), "is": derived.identity(), "inputs": made_of}
             about = ""
+            stems = tuple(stem for stem in STEMS if all(stem in each.system.stems for each in inputs))
         label = str(nodes[name].label)
-        specs[name] = SystemSpec(name, label, digest(identity), canonical(identity), config, inputs, derived, about)
+        specs[name] = SystemSpec(
+            name, label, digest(identity), canonical(identity), config, inputs, derived, about, stems
+        )
     return specs[name]
 
 
@@ -114,10 +119,13 @@ def _read(name: str, node: DictConfig) -> tuple[Any, DictConfig, dict[str, Any]]
         raise BadInputError(f"system {name}: {one_line(error)}; see configs/system/{name}.yaml") from None
 
 
-def _identify(name: str, target: type[Separator], arguments: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """What a system is, and what there is to say of it."""
+def _identify(
+    name: str, target: type[Separator], arguments: Mapping[str, Any]
+) -> tuple[dict[str, Any], str, tuple[str, ...]]:
+    """What a system is, what there is to say of it, and the stems that it separates."""
     try:
-        return {"class": _path(target), "is": target.identify(**arguments)}, target.describe(**arguments)
+        identity = {"class": _path(target), "is": target.identify(**arguments)}
+        return identity, target.describe(**arguments), target.stems(**arguments)
     except BadInputError as error:
         raise BadInputError(f"system {name}: {error}; mend that, or leave it out of system=[…]") from None
 

@@ -5,13 +5,15 @@ import os
 import platform
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import OmegaConf
+from torch import nn
 
+from baselines import demucs
 from benchmarks.data.dataset import Dataset
 from benchmarks.data.training import (
     INDEX,
@@ -27,12 +29,16 @@ from benchmarks.notices import say
 from gmsdi import SAMPLE_RATE, STEMS, checkpoint, processes
 from gmsdi.checkpoint import Manifest
 from gmsdi.model import build_denoiser, build_encoder, with_prompts
+from gmsdi.objective import Batch, Row, Validation
 from gmsdi.prompts import join
 from gmsdi.text import SEPARATOR
-from gmsdi.train import Batch, Row, TrainConfig, Trained, Validation, train
+from gmsdi.train import TrainConfig, Trained, train
 
 SIGMAS = (0.03, 0.1, 0.3, 1.0)
 """The noise levels of validation."""
+
+VALIDATION_ITEMS = 32
+"""Chunks of validation, of Demucs."""
 
 VALIDATION_SEED = 1
 """Of the validation chunks: the same ones whatever a training's own seed is."""
@@ -43,15 +49,27 @@ class Lessons:
     """What a training learns from and is judged by."""
 
     data: Callable[[int], Batch]
-    validation: Validation
-    null: torch.Tensor | None = None  # [L, F], the embedding of the null prompt, where there are prompts
+    validation: Callable[[Any], Row]
 
 
 class Material(ABC):
-    """What a kind of model may see of a dataset."""
+    """A kind of model, and what it may see of a dataset."""
 
     kind: str  # of the checkpoint
     stems: tuple[str, ...]  # of the checkpoint
+
+    def network(self, sizes: Mapping[str, Any]) -> dict[str, Any]:
+        """The network's configuration, from what a model's config says of it."""
+        return dict(sizes)
+
+    def build(self, network: Mapping[str, Any]) -> nn.Module:
+        """The untrained model."""
+        return build_denoiser(network)
+
+    def weights(self, model: Any) -> dict[str, torch.Tensor]:
+        """What a checkpoint holds of a trained one."""
+        weights: dict[str, torch.Tensor] = model.network.state_dict()
+        return weights
 
     @abstractmethod
     def lessons(self, training: Dataset, validation: Dataset, chunk: int, batch_size: int, seed: int) -> Lessons:
@@ -89,6 +107,19 @@ class OneStem(Material):
         return Lessons(data, Validation(held_out, SIGMAS))
 
 
+class Supervised(Joint):
+    """All stems of a song at once, to be predicted from their mixture: Demucs."""
+
+    kind = demucs.KIND
+
+    def build(self, network: Mapping[str, Any]) -> nn.Module:
+        return demucs.build(network)
+
+    def lessons(self, training: Dataset, validation: Dataset, chunk: int, batch_size: int, seed: int) -> Lessons:
+        held_out = batches(JointChunks(validation, chunk, VALIDATION_SEED), VALIDATION_ITEMS)(0)
+        return Lessons(batches(JointChunks(training, chunk, seed), batch_size), demucs.Lesson(held_out))
+
+
 class PromptedMixtures(Material):
     """Mixtures and the prompts of what plays in them, and nothing else: GMSDI.
 
@@ -106,6 +137,9 @@ class PromptedMixtures(Material):
     def text(self) -> Mapping[str, Any]:
         return self._text  # type: ignore[return-value]
 
+    def network(self, sizes: Mapping[str, Any]) -> dict[str, Any]:
+        return with_prompts(sizes, *self.encoder.encode([""]).shape[1:])
+
     def lessons(self, training: Dataset, validation: Dataset, chunk: int, batch_size: int, seed: int) -> Lessons:
         data = prompted_batches(self._mixtures(training, chunk, seed), batch_size, self.encoder)
         held_out = self._mixtures(validation, chunk, VALIDATION_SEED)
@@ -116,7 +150,7 @@ class PromptedMixtures(Material):
             "wrong": self.encoder.encode([_wrong(prompt) for prompt in prompts]),
         }
         batch = Batch(torch.stack(chunks), self.encoder.encode(prompts))
-        return Lessons(data, Validation(batch, SIGMAS, others), null[0])
+        return Lessons(data, Validation(batch, SIGMAS, others))
 
     def _mixtures(self, dataset: Dataset, chunk: int, seed: int) -> Mixtures:
         folder = self.folder / f"{dataset.manifest.split}-{short(dataset.manifest.digest)}"
@@ -144,18 +178,16 @@ class Training:
     folder: Path  # of its state and curve, from which a killed run goes on
     checkpoint: Path
 
-    def run(self, training: Dataset, validation: Dataset, device: str, command: Sequence[str]) -> Trained:
+    def run(self, training: Dataset, validation: Dataset, device: str, command: Sequence[str]) -> Trained[Any]:
         """Train, or go on, and write the checkpoint: float16 weights of the average, and the manifest."""
         with processes.first_before_others():
             lessons = self.material.lessons(training, validation, self.chunk, self.batch_size, self.how.seed)
-        network = dict(self.network) if lessons.null is None else with_prompts(self.network, *lessons.null.shape)
+        network = self.material.network(self.network)
         torch.manual_seed(self.how.seed)
-        denoiser = build_denoiser(network).to(device)
-        trained = train(
-            self.how, denoiser, lessons.data, lessons.validation, self.folder, null=lessons.null, report=self._report
-        )
+        model = self.material.build(network).to(device)
+        trained = train(self.how, model, lessons.data, lessons.validation, self.folder, self._report)
         if processes.first():
-            weights = {name: weight.half() for name, weight in trained.denoiser.network.state_dict().items()}
+            weights = {name: weight.half() for name, weight in self.material.weights(trained.model).items()}
             checkpoint.save(self.checkpoint, weights, self._manifest(network, trained, training, device, command))
         return trained
 
@@ -166,7 +198,7 @@ class Training:
         )
 
     def _manifest(
-        self, network: Mapping[str, Any], trained: Trained, training: Dataset, device: str, command: Sequence[str]
+        self, network: Mapping[str, Any], trained: Trained[Any], training: Dataset, device: str, command: Sequence[str]
     ) -> Manifest:
         text = {"text": self.material.text} if self.material.text else {}
         return Manifest(
@@ -194,11 +226,7 @@ class Training:
 
 def _plain(how: TrainConfig) -> dict[str, Any]:
     """The settings as JSON can hold them."""
-    return {
-        name: {"mean": value.mean, "std": value.std} if name == "sigmas" else value
-        for name, value in vars(how).items()
-        if name != "seconds"
-    }
+    return {name: value for name, value in asdict(how).items() if name != "seconds"}
 
 
 def _machine(device: str) -> str:

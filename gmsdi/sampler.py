@@ -45,6 +45,11 @@ class Streams:
         items = [generator.standard_normal(like.shape[1:], dtype=dtype) for generator in self._generators]
         return torch.from_numpy(np.stack(items)).to(like)
 
+    def uniform(self, like: torch.Tensor) -> torch.Tensor:
+        """Numbers from [0, 1) of the shape, on the device and in the precision of ``like`` ``[B, …]``."""
+        items = [generator.random(like.shape[1:], dtype=np.float32) for generator in self._generators]
+        return torch.from_numpy(np.stack(items)).to(like)
+
 
 @dataclass(frozen=True)
 class Sampler:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from gmsdi import audio
+from gmsdi import STEMS, audio
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,11 @@ class Separator(ABC):
     def describe(cls, **arguments: Any) -> str:
         """What a reader of a table should know of the system with these arguments, such as what it was trained on."""
         return ""
+
+    @classmethod
+    def stems(cls, **arguments: Any) -> tuple[str, ...]:
+        """The stems that a system with these arguments separates; the others are undefined in its row, whatever it outputs for them."""
+        return STEMS
 
     def covers(self, track: str) -> bool:
         """Whether the system has anything to say of a track; its row lacks those that it does not cover."""

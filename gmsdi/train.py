@@ -1,4 +1,4 @@
-"""One trainer for every denoiser: AdamW, a cosine, an average of the weights, and a state that a killed run goes on from.
+"""One trainer for every model here: AdamW, a cosine, an average of the weights, and a state that a killed run goes on from.
 
 All randomness is seeded by the step, and a state is saved as a whole or not at all: a run that was killed and started again ends with
 the weights of one that was not. Several processes (``gmsdi.processes``) end with the weights of a single one, but for rounding: each
@@ -11,19 +11,18 @@ import logging
 import math
 import pickle
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gmsdi import audio, processes
-from gmsdi.denoiser import Denoiser
 from gmsdi.errors import BadInputError, GmsdiError, IntegrityError
-from gmsdi.schedule import LogNormal
+from gmsdi.objective import Batch, Denoising, Objective, Row
 
 STATE = "state.pt"
 """All that training goes on from, in its folder."""
@@ -31,7 +30,7 @@ STATE = "state.pt"
 CURVE = "curve.csv"
 """A row for every interval, in its folder: step, seconds, the mean training loss of the interval, and what validation found."""
 
-Row = dict[str, float]
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,7 @@ class TrainConfig:
     weight_decay: float = 0.01
     average: float = 0.999  # decay of the averaged weights a step, at most: the average of few steps forgets sooner
     clip: float = 1.0  # the largest norm of a gradient
-    drop: float = 0.1  # how often a prompt is replaced by the null prompt
-    sigmas: LogNormal = field(default_factory=lambda: LogNormal(mean=math.log(0.3), std=1.5))
+    objective: Objective = field(default_factory=Denoising)
     bf16: bool = False  # compute in bfloat16 where that is enough; weights stay float32
     every: int = 500  # steps of an interval: validate, save, report
     seed: int = 0
@@ -54,10 +52,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if min(self.steps, self.every) < 1 or min(self.seconds, self.learning_rate, self.clip) <= 0:
             raise BadInputError("TrainConfig: steps, every, seconds, learning_rate and clip must be positive")
-        if not (0 <= self.average < 1 and 0 <= self.drop <= 1 and self.warmup >= 0 and self.weight_decay >= 0):
-            raise BadInputError(
-                "TrainConfig: average and drop are shares; warmup and weight_decay must not be negative"
-            )
+        if not (0 <= self.average < 1 and min(self.warmup, self.weight_decay) >= 0):
+            raise BadInputError("TrainConfig: average is a share; warmup and weight_decay must not be negative")
 
     def rate(self, step: int) -> float:
         """The learning rate of a step: a linear warm-up, times a cosine down to 0 at the last step."""
@@ -70,62 +66,10 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What one step learns from."""
-
-    clean: Tensor  # [B, C, T]
-    embedding: Tensor | None = None  # [B, L, F], of what is in it
-
-
-@dataclass(frozen=True)
-class Validation:
-    """The loss of fixed signals under fixed noise, at every one of ``sigmas`` and on average over them.
-
-    ``others`` are embeddings that are not the signals' own, by name (null, wrong): for each, how much more is lost with it than with
-    the right one. A prompt is nearly ignored at first, and the loss alone does not show it. The null prompt that a network has
-    learned takes the place of ``others["null"]``.
-    """
-
-    batch: Batch
-    sigmas: tuple[float, ...]
-    others: Mapping[str, Tensor] = field(default_factory=dict)  # [B, L, F] each
-    seed: int = 0
-
-    @torch.no_grad()
-    def __call__(self, denoiser: Denoiser) -> Row:
-        """``loss``, ``loss@SIGMA`` and ``NAME-right@SIGMA`` of a denoiser."""
-        right = self._losses(denoiser, self.batch.embedding)
-        row = {"loss": sum(right) / len(right)} | self._columns("loss", right)
-        for name, embedding in {**self.others, **self._learned(denoiser)}.items():
-            gaps = [found - own for found, own in zip(self._losses(denoiser, embedding), right, strict=True)]
-            row |= self._columns(f"{name}-right", gaps)
-        return row
-
-    def _learned(self, denoiser: Denoiser) -> dict[str, Tensor]:
-        if denoiser.null is None or self.batch.embedding is None:
-            return {}
-        items, tokens, _ = self.batch.embedding.shape
-        return {"null": denoiser.null[:tokens].expand(items, -1, -1)}
-
-    def _losses(self, denoiser: Denoiser, embedding: Tensor | None) -> list[float]:
-        device = next(denoiser.parameters()).device
-        clean = self.batch.clean.to(device)
-        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(self.seed)).to(clean)
-        condition = _condition(embedding, device)
-        return [
-            denoiser.loss(clean, clean.new_full((len(clean),), sigma), noise, **condition).mean().item()
-            for sigma in self.sigmas
-        ]
-
-    def _columns(self, name: str, values: list[float]) -> Row:
-        return {f"{name}@{sigma:g}": value for sigma, value in zip(self.sigmas, values, strict=True)}
-
-
-@dataclass(frozen=True)
-class Trained:
+class Trained(Generic[Model]):
     """How a training ended."""
 
-    denoiser: Denoiser  # with the averaged weights
+    model: Model  # with the averaged weights
     step: int
     seconds: float
     curve: tuple[Row, ...]
@@ -138,18 +82,15 @@ def log(row: Row) -> None:
 
 def train(
     config: TrainConfig,
-    denoiser: Denoiser,
+    model: Model,
     data: Callable[[int], Batch],
-    validate: Callable[[Denoiser], Row],
+    validate: Callable[[Model], Row],
     folder: Path,
-    *,
-    null: Tensor | None = None,
     report: Callable[[Row], None] = log,
-) -> Trained:
-    """Train ``denoiser`` in place, or go on with the training that ``folder`` holds.
+) -> Trained[Model]:
+    """Train ``model`` in place, or go on with the training that ``folder`` holds.
 
-    ``data`` gives the batch of a step, the same whenever it is asked; ``validate`` judges the averaged weights; ``null`` is the
-    embedding ``[L, F]`` of the null prompt, due where batches have prompts and the network has not learned one of its own.
+    ``data`` gives the batch of a step, the same whenever it is asked; ``validate`` judges the averaged weights.
 
     Several processes must give the same arguments, a ``folder`` that they share among them; the first alone validates, writes and
     reports.
@@ -158,7 +99,7 @@ def train(
     ``GmsdiError`` when the loss is not finite any more.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    run = _Run(config, denoiser, null)
+    run = _Run(config, model)
     if (folder / STATE).exists():
         run.load(folder / STATE)
     if run.step != processes.agreed(run.step):
@@ -187,17 +128,16 @@ def train(
     return Trained(run.average, run.step, run.seconds, tuple(run.curve))
 
 
-class _Run:
+class _Run(Generic[Model]):
     """A training between two steps."""
 
-    def __init__(self, config: TrainConfig, denoiser: Denoiser, null: Tensor | None) -> None:
-        self.config, self.denoiser = config, denoiser
-        self.null = null if denoiser.null is None else denoiser.null
-        self.average = copy.deepcopy(denoiser).eval().requires_grad_(False)
+    def __init__(self, config: TrainConfig, model: Model) -> None:
+        self.config, self.model = config, model
+        self.average = copy.deepcopy(model).eval().requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
-            denoiser.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        self.device = next(denoiser.parameters()).device
+        self.device = next(model.parameters()).device
         self.step = 0
         self.seconds = 0.0
         self.curve: list[Row] = []
@@ -208,22 +148,16 @@ class _Run:
         The loss stays on the device: reading it would wait for the step, and the next batch can be loaded meanwhile.
         """
         config, items = self.config, len(batch.clean)
-        mine = processes.share(items)
         generator = torch.Generator(self.device).manual_seed(_seed(config.seed, self.step))
-        sigma = config.sigmas.sample(items, generator)  # of all items: what one is given depends on nobody's share
-        noise = torch.randn(batch.clean.shape, generator=generator, device=self.device)
-        dropped = torch.rand(items, generator=generator, device=self.device) < config.drop  # [B]
-        clean = batch.clean[mine].to(self.device)
-        condition = _condition(self._drop(batch.embedding, dropped, mine), self.device)
         for group in self.optimizer.param_groups:
             group["lr"] = config.rate(self.step)
-        self.denoiser.train()
+        self.model.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bf16):
-            loss = self.denoiser.loss(clean, sigma[mine], noise[mine], **condition).sum() / items
+            loss = config.objective.losses(self.model, batch, processes.share(items), generator).sum() / items
         self.optimizer.zero_grad()
         loss.backward()
         loss = loss.detach()
-        weights = list(self.denoiser.parameters())
+        weights = list(self.model.parameters())
         processes.add_up([loss, *(weight.grad for weight in weights if weight.grad is not None)])
         torch.nn.utils.clip_grad_norm_(weights, config.clip)
         self.optimizer.step()
@@ -231,26 +165,16 @@ class _Run:
         self.step += 1
         return loss
 
-    def _drop(self, embedding: Tensor | None, dropped: Tensor, mine: slice) -> Tensor | None:
-        """The embeddings ``[b, L, F]`` of this process's items, the null prompt's in the place of those that are dropped."""
-        if embedding is None:
-            return None
-        if self.null is None:
-            raise BadInputError("train: batches have prompts, so the embedding of the null prompt is due; give null")
-        embedding = embedding[mine].to(self.device)
-        null = self.null[: embedding.shape[1]].to(self.device)
-        return torch.where(dropped[mine, None, None], null, embedding)
-
     @torch.no_grad()
     def _average(self) -> None:
         share = 1 - self.config.decay(self.step)
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.denoiser.parameters()), share)
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), share)
 
     def save(self, path: Path) -> None:
         """Write all of it, atomically."""
         content = {
             "settings": self._settings(),
-            "weights": self.denoiser.state_dict(),
+            "weights": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
@@ -270,21 +194,17 @@ class _Run:
         other = [name for name in settings if content["settings"].get(name) != settings[name]]
         if other:
             raise BadInputError(f"{path}: of a training with another {', '.join(other)}; take another folder")
-        self.denoiser.load_state_dict(content["weights"])
+        self.model.load_state_dict(content["weights"])
         self.average.load_state_dict(content["average"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.step, self.seconds, self.curve = content["step"], content["seconds"], content["curve"]
 
     def _settings(self) -> dict[str, Any]:
         """What has to be equal for a run to go on: everything but how long it may take."""
-        shapes = {name: list(weight.shape) for name, weight in self.denoiser.state_dict().items()}
-        settings = asdict(self.config) | {"network": shapes, "sigma_data": self.denoiser.sigma_data}
+        shapes = {name: list(weight.shape) for name, weight in self.model.state_dict().items()}
+        sigma_data = getattr(self.model, "sigma_data", None)  # the one number of a denoiser that is no weight
+        settings = asdict(self.config) | {"network": shapes, "sigma_data": sigma_data}
         return {name: value for name, value in settings.items() if name != "seconds"}
-
-
-def _condition(embedding: Tensor | None, device: torch.device) -> dict[str, Tensor]:
-    """What a network without prompts is not given at all."""
-    return {} if embedding is None else {"embedding": embedding.to(device)}
 
 
 def _seed(seed: int, step: int) -> int:

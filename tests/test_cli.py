@@ -230,6 +230,6 @@ def test_doctor_misses_weights_where_a_system_needs_them(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     assert cli.main(["doctor", *overrides, "weights=mini", "system=[gmsdi-separator]"]) == 0
-    assert "6 checkpoints: gmsdi, msdm, weak-msdm" in capsys.readouterr().out
+    assert "7 checkpoints: gmsdi, msdm, weak-msdm, demucs" in capsys.readouterr().out
     assert cli.main(["doctor", *overrides, "weights.gmsdi=gone.safetensors", "system=[gmsdi-separator]"]) == 4
     assert "gone.safetensors: no such checkpoint" in capsys.readouterr().out

@@ -138,6 +138,13 @@ def test_evaluations_are_the_product_of_what_was_swept_and_the_factor(tmp_path):
     )
 
 
+def test_an_evaluation_may_be_added(tmp_path):
+    rows = [(["sampling.demucs-gibbs.steps=0"], 9.0), (["sampling.demucs-gibbs.steps=8"], 9.5)]
+    curve = evaluations.read(f"Demucs + Gibbs@1+1={tuned(tmp_path / 'gibbs.yaml', rows)}")
+    assert curve.label == "Demucs + Gibbs"
+    assert [point.calls for point in curve.points] == [1, 9]
+
+
 def test_a_row_that_lacks_songs_is_left_out_with_a_line(tmp_path, capsys):
     file = tuned(tmp_path / "a.yaml", [(["x.steps=1"], 1.0), (["x.steps=2"], None)])
     assert [point.calls for point in evaluations.read(f"A={file}").points] == [1]
@@ -158,7 +165,8 @@ def test_what_is_no_sweep_of_steps_is_refused(rows, on, said, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "word", ["a.yaml", "=a.yaml", "A=", "A@=a.yaml", "A@two=a.yaml", "A@0=a.yaml", "A=gone.yaml", "A=list.yaml"]
+    "word",
+    ["a.yaml", "=a.yaml", "A=", "A@=a.yaml", "A@two=a.yaml", "A@0=a.yaml", "A@1+=a.yaml", "A=gone.yaml", "A=list.yaml"],
 )
 def test_words_that_are_no_method_are_refused(word, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -8,6 +8,7 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 
+from baselines import demucs
 from benchmarks import config
 from benchmarks.config import build
 from benchmarks.metrics.si_sdr import SiSDR
@@ -28,7 +29,7 @@ def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_all_of_them_are_small() -> None:
-    assert len(CHECKPOINTS) == 6
+    assert len(CHECKPOINTS) == 7
     assert sum(path.stat().st_size for path in CHECKPOINTS) < 40e6
 
 
@@ -70,6 +71,7 @@ def test_a_checkpoint_is_of_the_model_that_its_config_describes(path: Path) -> N
         "gmsdi-extractor",
         "gmsdi-separator-projected",
         "gmsdi-extractor-projected",
+        "demucs-gibbs",
     ],
 )
 def test_the_settings_are_those_that_were_chosen_on_validation(name: str) -> None:
@@ -84,7 +86,7 @@ def test_the_settings_are_those_that_were_chosen_on_validation(name: str) -> Non
     assert tuned.id == usual.id
 
 
-@pytest.mark.parametrize("name", ["gmsdi-ensemble", "gmsdi-ensemble-projected"])
+@pytest.mark.parametrize("name", ["gmsdi-ensemble", "gmsdi-ensemble-projected", "gmsdi-ensemble-mean"])
 def test_the_ensembles_take_what_was_better_on_validation(name: str) -> None:
     found = yaml.safe_load((TUNED / f"{name}.yaml").read_text())
     assert found["on"]["dataset"] == "MiniSlakh validation"
@@ -114,7 +116,9 @@ def song(tmp_path_factory: pytest.TempPathFactory) -> audio.Samples:
     return max(middles, key=lambda stems: np.sqrt((stems**2).mean(axis=1)).min())
 
 
-@pytest.mark.parametrize("name", ["weak-msdm-projected", "msdm-projected", "gmsdi-extractor-projected"])
+@pytest.mark.parametrize(
+    "name", ["demucs", "demucs-gibbs", "weak-msdm-projected", "msdm-projected", "gmsdi-extractor-projected"]
+)
 @torch.inference_mode()
 def test_they_separate(name: str, song: audio.Samples) -> None:
     """Better than the mixture, whose SI-SDRi is 0, on music that was not trained on; in a few steps, in float32."""
@@ -124,3 +128,16 @@ def test_they_separate(name: str, song: audio.Samples) -> None:
     found = separator.separate(Batch(mixture, SAMPLE_RATE, (1,), ("song",), (0,), (CHUNK,)))[0].numpy()
     values = SiSDR()(list(found), list(song), SAMPLE_RATE)["active"].values
     assert np.nanmean(values) > 1
+
+
+@torch.inference_mode()
+def test_demucs_uses_the_sources_that_it_is_given(song: audio.Samples) -> None:
+    """Each stem, from the mixture and all other stems, is nearer to the truth than from the mixture alone."""
+    model = demucs.load(ROOT / "results/reference/checkpoints/demucs-mini.safetensors")
+    sources = torch.from_numpy(song)[None]  # [1, K, T]
+    mixture = sources.sum(dim=1)
+    alone = model.alone(mixture)
+    for k in range(len(STEMS)):
+        given = torch.tensor([[place != k for place in range(len(STEMS))]])
+        errors = [(found[0, k] - sources[0, k]).square().mean() for found in (alone, model(mixture, sources, given))]
+        assert errors[1] < errors[0] / 4, STEMS[k]  # 6 dB

@@ -27,9 +27,9 @@ from benchmarks.identity import canonical
 from benchmarks.notices import progress
 from gmsdi import STEMS, audio
 from gmsdi.errors import BadInputError, IntegrityError
+from gmsdi.objective import Batch
 from gmsdi.prompts import join
 from gmsdi.text import TextEncoder
-from gmsdi.train import Batch
 
 ACTIVE_DB = -50
 """dBFS from which a stem counts as playing in a second."""
@@ -231,10 +231,11 @@ def prompted_batches(mixtures: Mixtures, size: int, encoder: TextEncoder) -> Cal
     An embedding is kept once it is made: prompts are few, and a T5 would take longer for a batch than the training step.
     """
     embedding = cache(lambda prompt: encoder.encode([prompt])[0])  # [L, F]
+    null = encoder.encode([""])[0]
 
     def batch(step: int) -> Batch:
         chunks, prompts = zip(*(mixtures[step, item] for item in range(size)), strict=True)
-        return Batch(torch.stack(chunks), torch.stack([embedding(prompt) for prompt in prompts]))
+        return Batch(torch.stack(chunks), torch.stack([embedding(prompt) for prompt in prompts]), null)
 
     return batch
 

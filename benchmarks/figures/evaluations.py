@@ -4,7 +4,7 @@
 
 The cost of a row is the product of the steps, resamples and samples that its overrides name. What the sweep left as it was is in no
 file: give it as a factor after the label, ``LABEL@FACTOR=FILE``, such as 2 for steps that are taken twice, 4 for a mean of four
-samples, or 4 for an extractor, which walks down once a stem.
+samples, or 4 for an extractor, which walks down once a stem. ``LABEL@1+1=FILE`` adds an evaluation, such as that Gibbs begins with.
 """
 
 import math
@@ -25,10 +25,10 @@ from benchmarks.figures import canvas
 from benchmarks.notices import say
 from gmsdi.errors import BadInputError, NotComparableError, one_line
 
-USAGE = "python -m benchmarks.figures.evaluations OUT.png LABEL[@FACTOR]=FILE.yaml …"
+USAGE = "python -m benchmarks.figures.evaluations OUT.png LABEL[@FACTOR[+MORE]]=FILE.yaml …"
 
-WORD = re.compile(r"([^=@]+)(?:@([1-9]\d*))?=(.+)")
-"""A method on the command line: label, factor and file."""
+WORD = re.compile(r"([^=@]+)(?:@([1-9]\d*)(?:\+(\d+))?)?=(.+)")
+"""A method on the command line: label, factor, what is added, and file."""
 
 COUNTED = ("steps", "resamples", "samples")
 """The last parts of the keys whose values multiply to the denoiser's calls."""
@@ -84,11 +84,11 @@ def read(word: str) -> Curve:
     found = WORD.fullmatch(word)
     if not found:
         raise BadInputError(f"{word}: is not LABEL=FILE or LABEL@FACTOR=FILE; usage: {USAGE}")
-    label, factor, file = found.groups(default="1")
+    label, factor, more, file = found.groups()
     content = _content(Path(file))
     if not content["on"]["metric"].startswith(f"{METRIC}|"):
         raise BadInputError(f"{file}: was decided by {content['on']['metric']}, which is not SI-SDRi")
-    points = [point for row in content["rows"] if (point := _point(row, int(factor), file))]
+    points = [point for row in content["rows"] if (point := _point(row, int(factor or 1), int(more or 0), file))]
     points.sort(key=lambda point: point.calls)
     for one, other in pairwise(points):
         if one.calls == other.calls:
@@ -108,7 +108,7 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
-def _point(row: dict[str, Any], factor: int, file: str) -> Point | None:
+def _point(row: dict[str, Any], factor: int, more: int, file: str) -> Point | None:
     keys = {key.rpartition(".")[2]: value for key, value in (each.split("=", 1) for each in row["overrides"])}
     counts = [int(keys[name]) for name in COUNTED if name in keys]
     if not counts:
@@ -118,7 +118,7 @@ def _point(row: dict[str, Any], factor: int, file: str) -> Point | None:
         say(f"{file}: {row['row']} was measured on {row['songs']} songs; left out")
         return None
     low, high = (math.nan if bound is None else bound for bound in row["interval"])
-    return Point(factor * math.prod(counts), row["seconds"] or math.nan, row["all"], low, high)
+    return Point(factor * math.prod(counts) + more, row["seconds"] or math.nan, row["all"], low, high)
 
 
 def draw(curves: Sequence[Curve], path: Path) -> None:

@@ -65,6 +65,7 @@ class MeasuredRow:
     expected: int
     units: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    seconds: float | None = None  # that a chunk took on average, on whatever machines made the row; for the JSON alone
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,13 @@ from torch import Tensor, nn
 
 from gmsdi.denoiser import Denoiser
 from gmsdi.errors import BadInputError, GmsdiError, IntegrityError
+from gmsdi.objective import Batch, Denoising, Row, Validation
 from gmsdi.schedule import LogNormal
-from gmsdi.train import CURVE, STATE, Batch, Row, TrainConfig, Validation, train
+from gmsdi.train import CURVE, STATE, TrainConfig, train
 from gmsdi.unet import UNet1d, UNetConfig
 
 CONFIG = TrainConfig(steps=60, learning_rate=0.02, warmup=5, every=20)
+NULL = torch.zeros(1, 2)
 
 
 class Tiny(nn.Module):
@@ -53,7 +55,7 @@ def levels(step: int) -> Batch:
     """Constants that the prompt tells: 0.2 for (1, 0) and −0.2 for (0, 1)."""
     which = torch.rand(8, generator=torch.Generator().manual_seed(step)) < 0.5
     embedding = torch.stack([which, ~which], dim=1)[:, None].float()  # [8, 1, 2]
-    return Batch((embedding[:, :, :1] * 0.4 - 0.2).expand(8, 1, 64), embedding)
+    return Batch((embedding[:, :, :1] * 0.4 - 0.2).expand(8, 1, 64), embedding, NULL)
 
 
 def no_validation(denoiser: Denoiser) -> Row:
@@ -68,10 +70,10 @@ def test_the_loss_falls_and_the_curve_says_so(tmp_path: Path) -> None:
     validation = Validation(slow_waves(10**6), (0.1, 0.3))
     before = validation(Denoiser(Tiny()))["loss"]
     rows: list[Row] = []
-    trained = train(CONFIG, Denoiser(Tiny()), slow_waves, validation, tmp_path, report=rows.append)
+    trained = train(CONFIG, Denoiser(Tiny()), slow_waves, validation, tmp_path, rows.append)
     assert trained.step == 60
     assert trained.curve[-1]["validation_loss"] < before / 2
-    assert trained.curve[-1]["validation_loss"] == validation(trained.denoiser)["loss"]
+    assert trained.curve[-1]["validation_loss"] == validation(trained.model)["loss"]
     with (tmp_path / CURVE).open() as file:
         read = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
     assert read == list(trained.curve) == rows
@@ -84,7 +86,7 @@ def test_the_loss_falls_and_the_curve_says_so(tmp_path: Path) -> None:
 def test_two_trainings_are_equal_and_a_seed_makes_another(tmp_path: Path) -> None:
     def run(name: str, seed: int) -> Tensor:
         config = replace(CONFIG, seed=seed)
-        return weights(train(config, Denoiser(Tiny()), slow_waves, no_validation, tmp_path / name).denoiser)
+        return weights(train(config, Denoiser(Tiny()), slow_waves, no_validation, tmp_path / name).model)
 
     torch.testing.assert_close(run("a", 0), run("b", 0), rtol=0, atol=0)
     assert not torch.allclose(run("c", 1), run("a", 0))
@@ -119,7 +121,7 @@ def test_a_training_goes_on_where_it_was_saved(tmp_path: Path, at: int) -> None:
     asked: list[int] = []
     parts = train(CONFIG, Denoiser(Tiny()), recording(asked), no_validation, tmp_path / "parts")
     assert asked == list(range(at // 20 * 20, 60))
-    torch.testing.assert_close(weights(parts.denoiser), weights(whole.denoiser), rtol=0, atol=0)
+    torch.testing.assert_close(weights(parts.model), weights(whole.model), rtol=0, atol=0)
     assert [(row["step"], row["loss"]) for row in parts.curve] == [(row["step"], row["loss"]) for row in whole.curve]
 
 
@@ -162,7 +164,7 @@ def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(tmp_path:
     finally:
         torch.set_num_threads(threads)
     assert 0 < len(asked) < CONFIG.steps
-    torch.testing.assert_close(weights(resumed.denoiser), weights(whole.denoiser), rtol=0, atol=0)
+    torch.testing.assert_close(weights(resumed.model), weights(whole.model), rtol=0, atol=0)
 
 
 SHARED = """
@@ -170,7 +172,7 @@ import json, os, signal, sys, time
 from dataclasses import replace
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_train import CONFIG, NULL, Tiny, five, slow_waves, weights
+from test_train import CONFIG, Tiny, five, slow_waves, weights
 from gmsdi import processes
 from gmsdi.denoiser import Denoiser
 from gmsdi.errors import BadInputError
@@ -194,24 +196,22 @@ def validate(denoiser):
     return dict(loss=weights(denoiser).sum().item())
 
 with processes.joined("cpu"):
-    trained = train(CONFIG, Denoiser(Tiny()), data, validate, folder / "shared", null=NULL)
+    trained = train(CONFIG, Denoiser(Tiny()), data, validate, folder / "shared")
     short = train(replace(CONFIG, seconds=0.2), Denoiser(Tiny()), slowly, validate, folder / "short")
     try:
         train(CONFIG, Denoiser(Tiny()), lambda step: Batch(slow_waves(step).clean[:1]), validate, folder / "one")
     except BadInputError as error:
         refused = str(error)
-    told = dict(asked=asked, weights=weights(trained.denoiser).tolist(), curve=trained.curve, short=short.step)
+    told = dict(asked=asked, weights=weights(trained.model).tolist(), curve=trained.curve, short=short.step)
     (folder / f"{{os.environ['RANK']}}.json").write_text(json.dumps(told | dict(refused=refused)))
 """
-
-NULL = torch.zeros(1, 2)
 
 
 def five(step: int) -> Batch:
     """An odd number of items, with prompts."""
     batch = levels(step)
     assert batch.embedding is not None
-    return Batch(batch.clean[:5], batch.embedding[:5])
+    return replace(batch, clean=batch.clean[:5], embedding=batch.embedding[:5])
 
 
 def test_two_processes_train_as_one_does_and_go_on_when_one_was_killed(tmp_path: Path) -> None:
@@ -223,8 +223,8 @@ def test_two_processes_train_as_one_does_and_go_on_when_one_was_killed(tmp_path:
     assert (tmp_path / "killed").exists()
     subprocess.run(command, env=environment, check=True)
     one, other = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
-    alone = train(CONFIG, Denoiser(Tiny()), five, no_validation, tmp_path / "alone", null=NULL)
-    torch.testing.assert_close(torch.tensor(one["weights"]), weights(alone.denoiser), rtol=1e-4, atol=1e-6)
+    alone = train(CONFIG, Denoiser(Tiny()), five, no_validation, tmp_path / "alone")
+    torch.testing.assert_close(torch.tensor(one["weights"]), weights(alone.model), rtol=1e-4, atol=1e-6)
     assert one.pop("weights") == other.pop("weights")
     assert one == other
     assert one["asked"] == list(range(40, 60))
@@ -243,7 +243,7 @@ def test_a_finished_training_is_not_trained_again(tmp_path: Path) -> None:
     again = train(CONFIG, Denoiser(Tiny()), recording(asked), no_validation, tmp_path)
     assert not asked
     assert (again.step, again.seconds, again.curve) == (first.step, first.seconds, first.curve)
-    torch.testing.assert_close(weights(again.denoiser), weights(first.denoiser), rtol=0, atol=0)
+    torch.testing.assert_close(weights(again.model), weights(first.model), rtol=0, atol=0)
 
 
 def test_the_time_may_run_out_first_and_be_prolonged(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_the_time_may_run_out_first_and_be_prolonged(tmp_path: Path) -> None:
     parts = train(CONFIG, Denoiser(Tiny()), slow_waves, no_validation, tmp_path / "parts")
     whole = train(CONFIG, Denoiser(Tiny()), slow_waves, no_validation, tmp_path / "whole")
     assert parts.step == CONFIG.steps
-    torch.testing.assert_close(weights(parts.denoiser), weights(whole.denoiser), rtol=0, atol=0)
+    torch.testing.assert_close(weights(parts.model), weights(whole.model), rtol=0, atol=0)
 
 
 def test_the_learning_rate_warms_up_and_falls_as_a_cosine() -> None:
@@ -275,23 +275,26 @@ def test_the_average_forgets_its_beginning_and_then_decays() -> None:
 
 
 def test_prompts_are_learned_and_the_gap_shows_it(tmp_path: Path) -> None:
-    batch, null = levels(10**6), torch.zeros(1, 2)
+    batch = levels(10**6)
     assert batch.embedding is not None
     others = {"null": torch.zeros_like(batch.embedding), "wrong": batch.embedding.flip(-1)}
     validation = Validation(batch, (0.1, 1.0), others)
-    config = replace(CONFIG, sigmas=LogNormal(mean=0.0, std=1.0))
+    config = replace(CONFIG, objective=Denoising(LogNormal(mean=0.0, std=1.0)))
     network = Tiny()
     nn.init.zeros_(network.prompt.weight)
     denoiser = Denoiser(network)
     assert validation(denoiser)["wrong-right@1"] == 0
-    row = train(config, denoiser, levels, validation, tmp_path, null=null).curve[-1]
+    row = train(config, denoiser, levels, validation, tmp_path).curve[-1]
     assert row["validation_wrong-right@1"] > row["validation_null-right@1"] > 0.01
 
 
 def test_a_share_of_the_prompts_is_dropped(tmp_path: Path) -> None:
-    network, null = Tiny(), torch.full((1, 2), 7.0)
-    config = replace(CONFIG, drop=0.25, steps=100, learning_rate=1e-6)
-    train(config, Denoiser(network), levels, no_validation, tmp_path, null=null)
+    def data(step: int) -> Batch:
+        return replace(levels(step), null=torch.full((1, 2), 7.0))
+
+    network = Tiny()
+    config = replace(CONFIG, objective=Denoising(drop=0.25), steps=100, learning_rate=1e-6)
+    train(config, Denoiser(network), data, no_validation, tmp_path)
     given = torch.cat([embedding for embedding in network.embeddings if embedding is not None])
     assert given.shape == (800, 1, 2)
     dropped = (given == 7).all(dim=(1, 2))
@@ -302,7 +305,7 @@ def test_a_share_of_the_prompts_is_dropped(tmp_path: Path) -> None:
 
 def test_prompts_without_a_null_prompt_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="null prompt is due"):
-        train(CONFIG, Denoiser(Tiny()), levels, no_validation, tmp_path)
+        train(CONFIG, Denoiser(Tiny()), lambda step: replace(levels(step), null=None), no_validation, tmp_path)
 
 
 TEXT = UNetConfig(
@@ -326,7 +329,7 @@ def test_where_a_network_has_a_null_prompt_of_its_own_it_learns_it(tmp_path: Pat
     def data(step: int) -> Batch:
         batch = levels(step)
         assert batch.embedding is not None
-        return Batch(batch.clean, batch.embedding.repeat(1, 2, 2))  # [8, 2, 4]
+        return Batch(batch.clean, batch.embedding.repeat(1, 2, 2), unwanted)  # [8, 2, 4]
 
     validation = Validation(data(10**6), (0.3,), {"null": unwanted.expand(8, 2, 4)})
     torch.manual_seed(0)
@@ -334,9 +337,9 @@ def test_where_a_network_has_a_null_prompt_of_its_own_it_learns_it(tmp_path: Pat
     before = network.state_dict()["fixed_embedding.embedding.weight"].clone()  # [3, 4]
     for drop, learned in ((1.0, [True, True, False]), (0.0, [False, False, False])):  # no prompt has a third token
         denoiser = Denoiser(copy.deepcopy(network))
-        how = replace(CONFIG, steps=20, drop=drop, weight_decay=0.0)
-        trained = train(how, denoiser, data, validation, tmp_path / str(drop), null=unwanted)
-        after = trained.denoiser.null
+        how = replace(CONFIG, steps=20, objective=Denoising(drop=drop), weight_decay=0.0)
+        trained = train(how, denoiser, data, validation, tmp_path / str(drop))
+        after = trained.model.null
         assert after is not None
         assert ((after - before).abs().amax(dim=1) > 1e-3).tolist() == learned
         assert math.isfinite(trained.curve[-1]["validation_null-right@0.3"])
@@ -345,7 +348,7 @@ def test_where_a_network_has_a_null_prompt_of_its_own_it_learns_it(tmp_path: Pat
 def test_bf16_computes_in_bf16_and_keeps_weights_in_float32(tmp_path: Path) -> None:
     trained = train(replace(CONFIG, bf16=True), Denoiser(Tiny()), slow_waves, no_validation, tmp_path / "bf16")
     exact = train(CONFIG, Denoiser(Tiny()), slow_waves, no_validation, tmp_path / "float32")
-    found, expected = weights(trained.denoiser), weights(exact.denoiser)
+    found, expected = weights(trained.model), weights(exact.model)
     assert found.dtype == torch.float32
     assert not torch.equal(found, expected)
     torch.testing.assert_close(found, expected, atol=0.02, rtol=0)
@@ -368,7 +371,7 @@ def test_a_loss_that_is_not_finite_ends_the_training_before_it_is_saved(tmp_path
     assert not (tmp_path / STATE).exists()
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"seconds": 0.0}, {"average": 1.0}, {"drop": 1.1}, {"warmup": -1}])
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"seconds": 0.0}, {"average": 1.0}, {"warmup": -1}])
 def test_settings_that_cannot_be_are_refused(wrong: dict) -> None:
     with pytest.raises(BadInputError, match="TrainConfig: "):
         TrainConfig(**wrong)

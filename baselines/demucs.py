@@ -1,0 +1,190 @@
+"""Demucs that is also told some of the sources: the supervised baseline, alone or inside Gibbs sampling (``baselines.gibbs``).
+
+Sources: Défossez et al., "Music Source Separation in the Waveform Domain" (2019), as the ``demucs`` package has it; Manilow et al.,
+"Improving Source Separation by Explicitly Modeling Dependencies between Sources" (ICASSP 2022), which trains it as an orderless NADE:
+any subset of the sources may be given, and the rest is predicted. They published neither code nor weights, nor how often a source is
+given: what ``Orderless`` draws is our choice.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from demucs.demucs import Demucs
+from torch import Tensor, nn
+
+from gmsdi import SAMPLE_RATE, STEMS, checkpoint
+from gmsdi.errors import BadInputError, one_line
+from gmsdi.objective import Batch, Objective, Row
+from gmsdi.system import Batch as Excerpts
+from gmsdi.system import Separator
+
+KIND = "demucs"
+"""Of its checkpoints."""
+
+GROUP = 4
+"""Songs that trade sources among them."""
+
+QUIET = 1e-5
+"""Deviation of a mixture that is as good as silent; added to what a mixture is divided by, as in the package."""
+
+
+class ConditionalDemucs(nn.Module):
+    """p(sources | mixture, some of the sources): the package's network, whose first layer reads the given sources and which they are.
+
+    Its inputs are the mixture, ``K`` slots of sources (zeros where unknown) and a channel a slot that is 1 where it is known.
+    """
+
+    def __init__(self, **sizes: Any) -> None:
+        super().__init__()
+        # the mixture alone decides the level, whatever is given: so not the package's normalisation, which looks at all inputs
+        self.network = Demucs(list(STEMS), audio_channels=1, normalize=False, samplerate=SAMPLE_RATE, **sizes)
+        first = self.network.encoder[0][0]
+        wider = nn.Conv1d(1 + 2 * len(STEMS), first.out_channels, first.kernel_size, first.stride)
+        with torch.no_grad():  # what reads the mixture begins as plain Demucs' own, what reads the sources at its scale
+            wider.weight[:, :1] = first.weight
+            wider.weight[:, 1:] *= first.weight.std() / wider.weight[:, 1:].std()
+        wider.bias = first.bias
+        self.network.encoder[0][0] = wider
+
+    def forward(self, mixtures: Tensor, sources: Tensor, given: Tensor) -> Tensor:
+        """All sources ``[B, K, T]`` of ``mixtures`` ``[B, T]``; ``sources`` ``[B, K, T]`` holds those that are ``given`` ``[B, K]``.
+
+        What it says of a source that is given means nothing.
+        """
+        mixtures = mixtures[:, None]  # [B, 1, T]
+        mean, deviation = mixtures.mean(dim=-1, keepdim=True), mixtures.std(dim=-1, keepdim=True) + QUIET
+        known = given[:, :, None].to(mixtures)  # [B, K, 1]
+        inputs = [(mixtures - mean) / deviation, sources * known / deviation, known.expand_as(sources)]
+        estimates: Tensor = self.network(torch.cat(inputs, dim=1))  # [B, K, 1, T]
+        return estimates.squeeze(2).float() * deviation
+
+    def alone(self, mixtures: Tensor) -> Tensor:
+        """Plain Demucs: the sources ``[B, K, T]`` of ``mixtures`` ``[B, T]``, none of them given."""
+        nothing = mixtures.new_zeros(len(mixtures), len(STEMS), mixtures.shape[-1])
+        return self(mixtures, nothing, nothing[:, :, 0].bool())
+
+
+@dataclass(frozen=True)
+class Orderless(Objective):
+    """The mean absolute error of the sources that are not given, those and their remixes as the package's own training has them.
+
+    A mixture comes without any source as often as ``alone`` says; else a number of sources from 1 to K − 1, all equally likely, and any
+    of that many. As often as ``remix`` says, a group of four songs trades sources, which tells nothing of how sources depend on each
+    other. Each source is turned upside down in half of the cases, and scaled by a factor from ``scale``.
+    """
+
+    alone: float = 0.5
+    remix: float = 0.5
+    scale: tuple[float, float] = (0.25, 1.25)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scale", tuple(self.scale))  # also of a list
+        if not (0 <= self.alone <= 1 and 0 <= self.remix <= 1 and 0 < self.scale[0] <= self.scale[1]):
+            raise BadInputError(f"{self}: alone and remix are shares, and scale is a range above 0")
+
+    def losses(self, model: nn.Module, batch: Batch, mine: slice, generator: torch.Generator) -> Tensor:
+        sources = self.augment(batch.clean.to(generator.device), generator)
+        given = self.given(len(sources), sources.shape[1], generator)
+        return missing_error(model, sources[mine], given[mine])
+
+    def augment(self, sources: Tensor, generator: torch.Generator) -> Tensor:
+        """Other mixtures of the sources ``[B, K, T]``. ``BadInputError`` unless groups of four fill the batch."""
+        items, stems, _ = sources.shape
+        if items % GROUP:
+            raise BadInputError(f"a batch of {items} has no whole groups of {GROUP} to remix; take a multiple of it")
+        draws = torch.rand(4, items, stems, generator=generator, device=generator.device)
+        groups = sources.unflatten(0, (-1, GROUP))  # [B / 4, 4, K, T]
+        order = draws[0].unflatten(0, (-1, GROUP)).argsort(dim=1)  # [B / 4, 4, K]
+        trading = draws[1, ::GROUP, :1, None] < self.remix  # [B / 4, 1, 1]
+        order = torch.where(trading, order, torch.arange(GROUP, device=order.device)[:, None])
+        remixed = groups.gather(1, order[..., None].expand_as(groups)).flatten(0, 1)
+        low, high = self.scale
+        factor = (low + (high - low) * draws[2]) * torch.where(draws[3] < 0.5, 1, -1)  # [B, K]
+        return remixed * factor[:, :, None]
+
+    def given(self, items: int, stems: int, generator: torch.Generator) -> Tensor:
+        """Which sources are given, ``[B, K]``."""
+        draws = torch.rand(items, 2 + stems, generator=generator, device=generator.device)
+        count = 1 + (draws[:, 1] * (stems - 1)).long()  # 1 … K − 1
+        count = torch.where(draws[:, 0] < self.alone, 0, count)
+        ranks = draws[:, 2:].argsort(dim=1).argsort(dim=1)
+        return ranks < count[:, None]
+
+
+def missing_error(model: nn.Module, sources: Tensor, given: Tensor) -> Tensor:
+    """The mean absolute error ``[B]`` of those of ``sources`` ``[B, K, T]`` that are not ``given`` ``[B, K]``."""
+    estimates = model(sources.sum(dim=1), sources, given)
+    errors = (estimates - sources).abs().mean(dim=-1)  # [B, K]
+    missing = (~given).to(errors)
+    return (errors * missing).sum(dim=1) / missing.sum(dim=1)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """How a training is judged: the error from fixed mixtures alone, and of each source when all others are given."""
+
+    batch: Batch
+
+    @torch.no_grad()
+    def __call__(self, model: nn.Module) -> Row:
+        """``loss`` and ``loss@all-but-STEM``."""
+        sources = self.batch.clean.to(next(model.parameters()).device)
+        row = {"loss": self._mean(model, sources, [])}
+        for k, stem in enumerate(STEMS):
+            row[f"loss@all-but-{stem}"] = self._mean(model, sources, [i for i in range(len(STEMS)) if i != k])
+        return row
+
+    def _mean(self, model: nn.Module, sources: Tensor, known: list[int]) -> float:
+        given = torch.zeros(sources.shape[:2], dtype=torch.bool, device=sources.device)
+        given[:, known] = True
+        return missing_error(model, sources, given).mean().item()
+
+
+def build(network: Mapping[str, Any]) -> ConditionalDemucs:
+    """An untrained model of the package's own arguments; ``BadInputError`` for ones that make none."""
+    sizes = {name: value for name, value in network.items() if name != "backbone"}
+    if network.get("backbone") != "Demucs":
+        raise BadInputError(f"unknown backbone {network.get('backbone')!r}; this model is a Demucs")
+    try:
+        return ConditionalDemucs(**sizes)
+    except (TypeError, ValueError) as error:
+        raise BadInputError(f"Demucs: {one_line(error)}") from None
+
+
+def load(path: Path | str) -> ConditionalDemucs:
+    """The trained model at ``path``, frozen. Raises as ``checkpoint.load`` and ``checkpoint.load_into`` do."""
+    found = checkpoint.load(path, kind=KIND, rate=SAMPLE_RATE)
+    try:
+        model = build(found.manifest.config)
+    except BadInputError as error:
+        raise BadInputError(f"{path}: {error}") from None
+    checkpoint.load_into(model.network, found)
+    return model.eval().requires_grad_(False)
+
+
+class DemucsSeparator(Separator):
+    """Plain Demucs: the trained model at ``checkpoint``, given nothing but the mixture."""
+
+    def __init__(self, checkpoint: str) -> None:
+        self.model = load(checkpoint)
+
+    @classmethod
+    def weights(cls, **arguments: Any) -> Iterable[Path]:
+        """The checkpoints that the constructor's arguments name."""
+        return [Path(arguments["checkpoint"])]
+
+    @classmethod
+    def identify(cls, **arguments: Any) -> dict[str, Any]:
+        """Weights do not tell of what network they are, so what the manifest says of it counts, too."""
+        networks = [checkpoint.read_manifest(path).config for path in cls.weights(**arguments)]
+        return {**super().identify(**arguments), "networks": networks}
+
+    @classmethod
+    def describe(cls, **arguments: Any) -> str:
+        return "; ".join(checkpoint.read_manifest(path).describe() for path in cls.weights(**arguments))
+
+    def separate(self, batch: Excerpts) -> Tensor:
+        return self.model.to(batch.mixtures.device).alone(batch.mixtures)
