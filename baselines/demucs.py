@@ -126,21 +126,24 @@ def missing_error(model: nn.Module, sources: Tensor, given: Tensor) -> Tensor:
 class Lesson:
     """How a training is judged: the error from fixed mixtures alone, and of each source when all others are given."""
 
-    batch: Batch
+    batches: tuple[Batch, ...]  # all of one size
 
     @torch.no_grad()
     def __call__(self, model: nn.Module) -> Row:
         """``loss`` and ``loss@all-but-STEM``."""
-        sources = self.batch.clean.to(next(model.parameters()).device)
-        row = {"loss": self._mean(model, sources, [])}
+        row = {"loss": self._mean(model, [])}
         for k, stem in enumerate(STEMS):
-            row[f"loss@all-but-{stem}"] = self._mean(model, sources, [i for i in range(len(STEMS)) if i != k])
+            row[f"loss@all-but-{stem}"] = self._mean(model, [i for i in range(len(STEMS)) if i != k])
         return row
 
-    def _mean(self, model: nn.Module, sources: Tensor, known: list[int]) -> float:
-        given = torch.zeros(sources.shape[:2], dtype=torch.bool, device=sources.device)
-        given[:, known] = True
-        return missing_error(model, sources, given).mean().item()
+    def _mean(self, model: nn.Module, known: list[int]) -> float:
+        errors = []
+        for batch in self.batches:
+            sources = batch.clean.to(next(model.parameters()).device)
+            given = torch.zeros(sources.shape[:2], dtype=torch.bool, device=sources.device)
+            given[:, known] = True
+            errors.append(missing_error(model, sources, given).mean().item())
+        return sum(errors) / len(errors)
 
 
 def build(network: Mapping[str, Any]) -> ConditionalDemucs:
@@ -150,13 +153,15 @@ def build(network: Mapping[str, Any]) -> ConditionalDemucs:
         raise BadInputError(f"unknown backbone {network.get('backbone')!r}; this model is a Demucs")
     try:
         return ConditionalDemucs(**sizes)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise BadInputError(f"Demucs: {one_line(error)}") from None
 
 
 def load(path: Path | str) -> ConditionalDemucs:
-    """The trained model at ``path``, frozen. Raises as ``checkpoint.load`` and ``checkpoint.load_into`` do."""
+    """The trained model at ``path``, frozen. Raises as ``gmsdi.model.load_denoiser`` does."""
     found = checkpoint.load(path, kind=KIND, rate=SAMPLE_RATE)
+    if found.manifest.stems != STEMS:
+        raise BadInputError(f"{path}: of {', '.join(found.manifest.stems)}, where {', '.join(STEMS)} is needed")
     try:
         model = build(found.manifest.config)
     except BadInputError as error:
@@ -166,10 +171,11 @@ def load(path: Path | str) -> ConditionalDemucs:
 
 
 class DemucsSeparator(Separator):
-    """Plain Demucs: the trained model at ``checkpoint``, given nothing but the mixture."""
+    """Plain Demucs: the trained model at ``checkpoint``, given nothing but the mixture. ``bf16`` as for ``DiffusionSeparator``."""
 
-    def __init__(self, checkpoint: str) -> None:
+    def __init__(self, checkpoint: str, bf16: bool = False) -> None:
         self.model = load(checkpoint)
+        self.bf16 = bf16
 
     @classmethod
     def weights(cls, **arguments: Any) -> Iterable[Path]:
@@ -187,4 +193,10 @@ class DemucsSeparator(Separator):
         return "; ".join(checkpoint.read_manifest(path).describe() for path in cls.weights(**arguments))
 
     def separate(self, batch: Excerpts) -> Tensor:
-        return self.model.to(batch.mixtures.device).alone(batch.mixtures)
+        device = batch.mixtures.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
+            return self.estimate(self.model.to(device), batch)
+
+    def estimate(self, model: ConditionalDemucs, batch: Excerpts) -> Tensor:
+        """The stems ``[B, K, T]``."""
+        return model.alone(batch.mixtures)

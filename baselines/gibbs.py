@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from baselines.demucs import ConditionalDemucs, DemucsSeparator
+from gmsdi import STEMS
 from gmsdi.errors import BadInputError
 from gmsdi.sampler import Streams
 from gmsdi.system import Batch
@@ -50,8 +51,8 @@ class Gibbs:
     noise: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.steps < 0 or self.noise < 0 or (self.block is not None and self.block < 1):
-            raise BadInputError(f"{self}: steps and noise must not be negative, a block holds one source at least")
+        if self.steps < 0 or self.noise < 0 or (self.block is not None and not 1 <= self.block < len(STEMS)):
+            raise BadInputError(f"{self}: steps and noise must not be negative, and a block is a part of the sources")
 
     def sample(self, estimate: Estimator, mixtures: Tensor, start: Tensor, streams: Streams) -> Tensor:
         """The sources ``[B, K, T]`` of ``mixtures`` ``[B, T]`` after ``steps`` steps from ``start`` ``[B, K, T]``."""
@@ -76,10 +77,9 @@ class Gibbs:
 class DemucsGibbs(DemucsSeparator):
     """Gibbs sampling from the estimate of plain Demucs on, with the same trained model at ``checkpoint``."""
 
-    def __init__(self, checkpoint: str, gibbs: Gibbs) -> None:
-        super().__init__(checkpoint)
+    def __init__(self, checkpoint: str, gibbs: Gibbs, bf16: bool = False) -> None:
+        super().__init__(checkpoint, bf16)
         self.gibbs = gibbs
 
-    def separate(self, batch: Batch) -> Tensor:
-        model: ConditionalDemucs = self.model.to(batch.mixtures.device)
-        return self.gibbs.sample(model, batch.mixtures, super().separate(batch), Streams(batch.seeds))
+    def estimate(self, model: ConditionalDemucs, batch: Batch) -> Tensor:
+        return self.gibbs.sample(model, batch.mixtures, super().estimate(model, batch), Streams(batch.seeds))

@@ -1,7 +1,7 @@
 """Public separators of the ``demucs`` package (htdemucs, mdx, …), where their weights are on disk. Nothing is ever downloaded.
 
-They separate drums, bass, vocals and the rest: a stem that none of them is stays undefined in a table. The weights are those of the
-package's own list, ``NAME-SHA.th`` with the beginning of the file's sha256 in its name.
+Most of them separate drums, bass, vocals and the rest: a stem that is none of a model's sources stays undefined in a table. The weights
+are those of the package's own list, ``NAME-SHA.th`` with the beginning of the file's sha256 in its name.
 """
 
 from collections.abc import Mapping
@@ -17,6 +17,7 @@ from demucs.apply import BagOfModels, apply_model
 from demucs.demucs import Demucs
 from demucs.hdemucs import HDemucs
 from demucs.htdemucs import HTDemucs
+from demucs.states import load_model
 from torch import Tensor
 
 from gmsdi import STEMS, audio
@@ -41,8 +42,10 @@ class PretrainedDemucs(Separator):
         paths = present(name, folder)
         bag = _bag(name)
         self.model = BagOfModels([_load(path) for path in paths], bag.get("weights"), bag.get("segment")).eval()
+        if not 0 <= overlap < 1:
+            raise BadInputError(f"overlap={overlap}: a share of a segment, from 0 to below 1")
         self.overlap = overlap
-        self.places = {STEMS.index(stem): self._place(name, source) for stem, source in mapping.items()}
+        self.places = {STEMS.index(stem): self._place(name, mapping[stem]) for stem in self.stems(mapping=mapping)}
 
     @classmethod
     def stems(cls, **arguments: Any) -> tuple[str, ...]:
@@ -53,10 +56,10 @@ class PretrainedDemucs(Separator):
 
     @classmethod
     def identify(cls, **arguments: Any) -> dict[str, Any]:
-        """The files' hashes instead of the folder."""
+        """The files' hashes and how the package puts them together, instead of the folder."""
         paths = present(arguments["name"], arguments["folder"])
         own = {name: value for name, value in arguments.items() if name != "folder"}
-        return {**own, "weights": [audio.file_sha256(path) for path in paths]}
+        return {**own, "bag": _bag(arguments["name"]), "weights": [audio.file_sha256(path) for path in paths]}
 
     @classmethod
     def describe(cls, **arguments: Any) -> str:
@@ -68,7 +71,7 @@ class PretrainedDemucs(Separator):
         mixtures = _resample(batch.mixtures, batch.rate, self.model.samplerate)  # [B, T']
         mean, deviation = mixtures.mean(dim=1, keepdim=True), mixtures.std(dim=1, keepdim=True) + 1e-8
         inputs = ((mixtures - mean) / deviation)[:, None].expand(-1, self.model.audio_channels, -1)
-        sources = apply_model(self.model, inputs, shifts=0, overlap=self.overlap, device=device)  # [B, S, C, T']
+        sources = apply_model(self.model.to(device), inputs, shifts=0, overlap=self.overlap)  # [B, S, C, T']
         mono = sources.mean(dim=2) * deviation[:, None]  # [B, S, T']; the offset is no source's
         stems = batch.mixtures.new_zeros(len(mono), len(STEMS), length)
         for k, place in self.places.items():
@@ -114,8 +117,11 @@ def _load(path: Path) -> Demucs | HDemucs | HTDemucs:
     try:
         with torch.serialization.safe_globals(ALLOWED):
             package = torch.load(path, "cpu", weights_only=True)
-        model: Demucs | HDemucs | HTDemucs = package["klass"](*package["args"], **package["kwargs"])
-        model.load_state_dict(package["state"])
+        if package["state"].get("__quantized"):
+            raise BadInputError(f"{path}: quantised weights are not read here; take the model without _q in its name")
+        model: Demucs | HDemucs | HTDemucs = load_model(package)
+    except BadInputError:
+        raise
     except Exception as error:
         raise IntegrityError(f"{path}: no model of the demucs package that can be read ({one_line(error)})") from None
     return model.float()

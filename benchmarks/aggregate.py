@@ -144,7 +144,7 @@ def _cells(
             expected=expected,
             windows=int(windows[c]),
             p=float(p[c]) if np.isfinite(p[c]) else None,
-            reason="" if np.isfinite(values[c]) else _reason(own, group, tracks),
+            reason="" if np.isfinite(values[c]) else _reason(columns, c),
         )
         for c in range(len(COLUMNS))
     )
@@ -164,10 +164,10 @@ def _p_values(group: ColumnGroup, metric: Metric, own: Scores, against: Scores |
     return np.append(holm(p[:-1]), p[-1])
 
 
-def _reason(scores: Scores, group: ColumnGroup, tracks: Sequence[str]) -> str:
-    reasons = {
-        reason for track in tracks for reason in scores[group.metric][track]["columns"][group.column]["undefined"]
-    }
+def _reason(columns: Sequence[WindowScores], c: int) -> str:
+    """Why a stem, or the mean of all, is undefined: what is said of its own windows."""
+    rows = slice(None) if c == len(STEMS) else slice(c, c + 1)
+    reasons = {str(reason) for track in columns for reason in np.unique(track.reasons[rows]) if reason}
     return "; ".join(sorted(reasons)) or "no window counts"
 
 

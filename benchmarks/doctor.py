@@ -92,25 +92,28 @@ def _dataset(config: DictConfig) -> Finding:
 
 
 def _weights(config: DictConfig) -> Finding:
-    """The checkpoints of the chosen ``weights``, each compared with the hash in its manifest."""
-    paths = _leaves(OmegaConf.to_container(config.weights, resolve=True))
+    """The checkpoints of the chosen ``weights``, each compared with the hash in its manifest; whether one is needed, systems say."""
+    paths = [Path(path) for path in _leaves(OmegaConf.to_container(config.weights, resolve=True))]
+    missing = [str(path) for path in paths if not path.is_file()]
+    kinds = []
     try:
-        kinds = [checkpoint.read_manifest(path).kind for path in paths]
-        for path, kind in zip(paths, kinds, strict=True):
-            checkpoint.load(path, kind=kind, rate=SAMPLE_RATE)
+        for path in paths:
+            if path.is_file():
+                kinds.append(checkpoint.read_manifest(path).kind)
+                checkpoint.load(path, kind=kinds[-1], rate=SAMPLE_RATE)
     except GmsdiError as error:
-        needed = "${weights" in OmegaConf.to_yaml(config.systems, resolve=False)
-        return Finding("weights", "not all can be used", f"{error}; or give weights.NAME=FILE", needed)
-    return Finding("weights", f"{len(paths)} checkpoints: {', '.join(dict.fromkeys(kinds))}")
+        return Finding("weights", "not all can be used", f"{error}; or give weights.NAME=FILE")
+    state = f"{len(kinds)} checkpoints: {', '.join(dict.fromkeys(kinds))}"
+    return Finding("weights", state, f"not there: {', '.join(missing)}" if missing else "", needed=False)
 
 
 def _systems(config: DictConfig) -> Finding:
-    """Whether everything is there that the chosen systems are made of."""
+    """Whether all files are there that the chosen systems are made of."""
     try:
         systems = resolve_all(config.systems)
     except GmsdiError as error:
         return Finding("systems", "not all can be made", str(error))
-    return Finding("systems", f"{len(systems)} can be made")
+    return Finding("systems", f"the files of {len(systems)} are there")
 
 
 def _leaves(node: object) -> list[str]:

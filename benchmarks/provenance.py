@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("torch", "numpy", "scipy", "numba", "soundfile", "soxr", "hydra-core")
+PACKAGES = ("torch", "numpy", "scipy", "numba", "soundfile", "soxr", "hydra-core", "demucs", "julius")
 CODE = ("gmsdi", "baselines", "benchmarks", "configs")
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
-from benchmarks.config import build
 from benchmarks.execute import FULL
 from benchmarks.notices import Advance, progress, say
+from benchmarks.spec import SystemSpec, resolve, stands_alone
 from gmsdi import STEMS, audio
 from gmsdi.errors import BadInputError, GmsdiError, one_line
 from gmsdi.song import count_chunks, separate_song
@@ -54,25 +54,22 @@ def songs_of(files: Sequence[str], out: Path) -> list[Song]:
     return list(songs.values())
 
 
-def lone_separator(systems: DictConfig) -> Separator:
-    """The one system that was asked for, built; ``BadInputError`` unless it needs nothing but a song."""
+def lone_system(systems: DictConfig) -> SystemSpec:
+    """The one system that was asked for; ``BadInputError`` unless it needs nothing but a song."""
     names = [str(name) for name in systems]
     if len(names) != 1:
         chosen = ", ".join(names) or "none"
         raise BadInputError(f"songs are separated by one system, not by {len(names)} ({chosen}); give system=NAME")
-    separator = build(systems[names[0]].get("separator"))
-    if not isinstance(separator, Separator):
+    if not stands_alone(names[0], systems[names[0]]):
         raise BadInputError(f"system={names[0]} does not separate songs by itself; choose one that does")
-    if separator.reads_references:
-        raise BadInputError(f"system={names[0]} is an oracle, made from the true stems; choose one that separates")
-    return separator
+    return resolve(names[0], systems[names[0]])
 
 
 @dataclass(frozen=True)
 class Separation:
     """How songs are separated, and where their folders are made."""
 
-    separator: Separator
+    system: SystemSpec
     out: Path
     seed: int
     batch_size: int  # chunks
@@ -83,6 +80,7 @@ class Separation:
 
         At the end ``BadInputError`` says how many failed; an error that is no fault of the input is raised as it is.
         """
+        separator = self._build()
         failures: dict[Song, Exception] = {}
 
         def attempt(step: Callable[[Song], None], song: Song) -> None:
@@ -99,33 +97,43 @@ class Separation:
         todo = [song for song in songs if song not in failures]
         with _hidden_folder(self.out) as hidden:
             for n, song in enumerate(todo, 1):
-                attempt(partial(self._separate, hidden, f"song {n} of {len(todo)}"), song)
+                attempt(partial(self._separate, separator, hidden, f"song {n} of {len(todo)}"), song)
         for error in failures.values():
             if not isinstance(error, GmsdiError | OSError):
                 raise error
         if failures:
             raise BadInputError(f"{len(failures)} of {len(songs)} songs failed, see above; mend the input")
 
-    def _separate(self, hidden: Path, label: str, song: Song) -> None:
+    def _build(self) -> Separator:
+        separator = self.system.build()
+        if separator.reads_references:
+            raise BadInputError(
+                f"system={self.system.name} is an oracle, made from the true stems; choose one that separates"
+            )
+        return separator
+
+    def _separate(self, separator: Separator, hidden: Path, label: str, song: Song) -> None:
         """Write a song's stems to a ``hidden`` folder, and move them to their place when all of them are on disk."""
         samples, rate = audio.read(song.file)
         with progress(label, count_chunks(samples.shape[1], rate)) as advance:
-            stems = self._stems(song, samples, rate, advance)
+            stems = self._stems(separator, song, samples, rate, advance)
         made = hidden / song.name
         made.mkdir()
-        for stem, estimate in zip(STEMS, stems, strict=True):
-            audio.write(made / f"{stem}.wav", estimate[None], rate)
+        for stem in self.system.stems:
+            audio.write(made / f"{stem}.wav", stems[STEMS.index(stem)][None], rate)
         made.rename(song.folder)
-        for stem in STEMS:
+        for stem in self.system.stems:
             print(song.folder / f"{stem}.wav", flush=True)
 
-    def _stems(self, song: Song, samples: audio.Samples, rate: int, advance: Advance) -> audio.Samples:
+    def _stems(
+        self, separator: Separator, song: Song, samples: audio.Samples, rate: int, advance: Advance
+    ) -> audio.Samples:
         """The stems ``[K, T]``; ``BadInputError`` that names the song when they cannot be had."""
-        if not self.separator.covers(song.name):
+        if not separator.covers(song.name):
             raise BadInputError(f"{song.file}: the system has nothing of a song {song.name}")
         try:
             return separate_song(
-                self.separator,
+                separator,
                 samples,
                 rate,
                 name=song.name,

@@ -73,6 +73,11 @@ def resolve_all(nodes: Mapping[str, DictConfig]) -> list[SystemSpec]:
     return [_resolve(name, nodes, specs, ()) for name in nodes]
 
 
+def stands_alone(name: str, node: DictConfig) -> bool:
+    """Whether a system is not made of others."""
+    return not issubclass(_read(name, node)[0], Derived)
+
+
 def _resolve(
     name: str, nodes: Mapping[str, DictConfig], specs: dict[str, SystemSpec], users: tuple[str, ...]
 ) -> SystemSpec:
@@ -95,7 +100,7 @@ def _resolve(
             made_of = [[each.system.id, each.replicate] for each in inputs]
             identity = {"class": _path(target), "is": derived.identity(), "inputs": made_of}
             about = ""
-            stems = tuple(stem for stem in STEMS if all(stem in each.system.stems for each in inputs))
+            stems = derived.stems([each.system.stems for each in inputs])
         label = str(nodes[name].label)
         specs[name] = SystemSpec(
             name, label, digest(identity), canonical(identity), config, inputs, derived, about, stems

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from omegaconf import OmegaConf
-from torch import nn
 
 from baselines import demucs
 from benchmarks.data.dataset import Dataset
@@ -28,6 +27,7 @@ from benchmarks.identity import short
 from benchmarks.notices import say
 from gmsdi import SAMPLE_RATE, STEMS, checkpoint, processes
 from gmsdi.checkpoint import Manifest
+from gmsdi.errors import BadInputError
 from gmsdi.model import build_denoiser, build_encoder, with_prompts
 from gmsdi.objective import Batch, Row, Validation
 from gmsdi.prompts import join
@@ -38,7 +38,7 @@ SIGMAS = (0.03, 0.1, 0.3, 1.0)
 """The noise levels of validation."""
 
 VALIDATION_ITEMS = 32
-"""Chunks of validation, of Demucs."""
+"""Chunks of validation, of Demucs, as far as batches fill them."""
 
 VALIDATION_SEED = 1
 """Of the validation chunks: the same ones whatever a training's own seed is."""
@@ -62,14 +62,9 @@ class Material(ABC):
         """The network's configuration, from what a model's config says of it."""
         return dict(sizes)
 
-    def build(self, network: Mapping[str, Any]) -> nn.Module:
-        """The untrained model."""
+    def build(self, network: Mapping[str, Any]) -> Any:
+        """The untrained model; its ``network`` is what a checkpoint holds."""
         return build_denoiser(network)
-
-    def weights(self, model: Any) -> dict[str, torch.Tensor]:
-        """What a checkpoint holds of a trained one."""
-        weights: dict[str, torch.Tensor] = model.network.state_dict()
-        return weights
 
     @abstractmethod
     def lessons(self, training: Dataset, validation: Dataset, chunk: int, batch_size: int, seed: int) -> Lessons:
@@ -112,12 +107,19 @@ class Supervised(Joint):
 
     kind = demucs.KIND
 
-    def build(self, network: Mapping[str, Any]) -> nn.Module:
+    def build(self, network: Mapping[str, Any]) -> Any:
         return demucs.build(network)
 
     def lessons(self, training: Dataset, validation: Dataset, chunk: int, batch_size: int, seed: int) -> Lessons:
-        held_out = batches(JointChunks(validation, chunk, VALIDATION_SEED), VALIDATION_ITEMS)(0)
-        return Lessons(batches(JointChunks(training, chunk, seed), batch_size), demucs.Lesson(held_out))
+        if batch_size % demucs.GROUP:
+            raise BadInputError(
+                f"batch_size={batch_size}: remixing takes groups of {demucs.GROUP}; give a multiple of it"
+            )
+        held_out = batches(JointChunks(validation, chunk, VALIDATION_SEED), batch_size)
+        return Lessons(
+            batches(JointChunks(training, chunk, seed), batch_size),
+            demucs.Lesson(tuple(held_out(n) for n in range(VALIDATION_ITEMS // batch_size or 1))),
+        )
 
 
 class PromptedMixtures(Material):
@@ -185,9 +187,15 @@ class Training:
         network = self.material.network(self.network)
         torch.manual_seed(self.how.seed)
         model = self.material.build(network).to(device)
-        trained = train(self.how, model, lessons.data, lessons.validation, self.folder, self._report)
+        identity = {
+            "sizes": network,
+            "chunk": self.chunk,
+            "batch_size": self.batch_size,
+            "data": training.manifest.digest,
+        }
+        trained = train(self.how, model, lessons.data, lessons.validation, self.folder, self._report, identity)
         if processes.first():
-            weights = {name: weight.half() for name, weight in self.material.weights(trained.model).items()}
+            weights = {name: weight.half() for name, weight in trained.model.network.state_dict().items()}
             checkpoint.save(self.checkpoint, weights, self._manifest(network, trained, training, device, command))
         return trained
 
@@ -226,7 +234,8 @@ class Training:
 
 def _plain(how: TrainConfig) -> dict[str, Any]:
     """The settings as JSON can hold them."""
-    return {name: value for name, value in asdict(how).items() if name != "seconds"}
+    learned = {"class": type(how.objective).__name__, **asdict(how.objective)}  # type: ignore[call-overload]
+    return {name: value for name, value in asdict(how).items() if name != "seconds"} | {"objective": learned}
 
 
 def _machine(device: str) -> str:

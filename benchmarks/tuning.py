@@ -79,9 +79,9 @@ def write(
 
     The last group of the table's columns decides. Raises ``IntegrityError`` when no row is complete.
     """
-    complete = [row for row in table.rows if row.tracks == row.expected]
+    complete = [row for row in table.rows if row.tracks == row.expected and _cell(row, "all").value is not None]
     if not complete:
-        raise IntegrityError(f"{name}: no combination was measured on all songs, so there is none to choose")
+        raise IntegrityError(f"{name}: no combination has all stems measured on all songs, so there is none to choose")
     best = max(complete, key=lambda row: _value(row, "all"))
     content = {
         "chosen": {"row": best.name, "overrides": list(rows[best.name])},

@@ -145,12 +145,12 @@ def train(config: DictConfig) -> int:
 
 def separate(config: DictConfig, *files: str) -> int:
     """Separate a person's own songs, each into a folder of its own in ``out``."""
-    from benchmarks.separate import Separation, lone_separator, songs_of
+    from benchmarks.separate import Separation, lone_system, songs_of
 
     songs = songs_of(files, Path(config.out))
     _require_batch_size(config)
     device = _device(config.device)
-    Separation(lone_separator(config.systems), Path(config.out), config.seed, config.batch_size, device).run(songs)
+    Separation(lone_system(config.systems), Path(config.out), config.seed, config.batch_size, device).run(songs)
     return 0
 
 

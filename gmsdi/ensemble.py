@@ -50,6 +50,9 @@ class Ensemble(Derived):
     def combine(self, outputs: torch.Tensor) -> torch.Tensor:
         return outputs[self._places, range(len(STEMS))]
 
+    def stems(self, inputs: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+        return tuple(stem for stem, place in zip(STEMS, self._places, strict=True) if stem in inputs[place])
+
     def identity(self) -> Any:
         return dict(zip(STEMS, self._places, strict=True))
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -86,6 +86,10 @@ class Derived(ABC):
 
         One excerpt at a time, so that no excerpt can depend on its batch, and memory does not grow with it.
         """
+
+    def stems(self, inputs: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+        """The stems that it has, from those that its inputs have."""
+        return tuple(stem for stem in STEMS if all(stem in each for each in inputs))
 
     def identity(self) -> Any:
         """What decides the output beside the class and what the inputs are, for JSON; never their names."""

@@ -11,7 +11,7 @@ import logging
 import math
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -87,10 +87,12 @@ def train(
     validate: Callable[[Model], Row],
     folder: Path,
     report: Callable[[Row], None] = log,
+    identity: Mapping[str, Any] | None = None,
 ) -> Trained[Model]:
     """Train ``model`` in place, or go on with the training that ``folder`` holds.
 
-    ``data`` gives the batch of a step, the same whenever it is asked; ``validate`` judges the averaged weights.
+    ``data`` gives the batch of a step, the same whenever it is asked; ``validate`` judges the averaged weights;
+    ``identity``, plain values, is what else a training must have in common with the one that it goes on with.
 
     Several processes must give the same arguments, a ``folder`` that they share among them; the first alone validates, writes and
     reports.
@@ -99,7 +101,7 @@ def train(
     ``GmsdiError`` when the loss is not finite any more.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    run = _Run(config, model)
+    run = _Run(config, model, identity or {})
     if (folder / STATE).exists():
         run.load(folder / STATE)
     if run.step != processes.agreed(run.step):
@@ -131,8 +133,8 @@ def train(
 class _Run(Generic[Model]):
     """A training between two steps."""
 
-    def __init__(self, config: TrainConfig, model: Model) -> None:
-        self.config, self.model = config, model
+    def __init__(self, config: TrainConfig, model: Model, identity: Mapping[str, Any]) -> None:
+        self.config, self.model, self.identity = config, model, identity
         self.average = copy.deepcopy(model).eval().requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -200,10 +202,16 @@ class _Run(Generic[Model]):
         self.step, self.seconds, self.curve = content["step"], content["seconds"], content["curve"]
 
     def _settings(self) -> dict[str, Any]:
-        """What has to be equal for a run to go on: everything but how long it may take."""
+        """What has to be equal for a run to go on: everything of the config but how long it may take, and its ``identity``."""
+        learned = {"class": type(self.config.objective).__name__, **asdict(self.config.objective)}  # type: ignore[call-overload]
         shapes = {name: list(weight.shape) for name, weight in self.model.state_dict().items()}
         sigma_data = getattr(self.model, "sigma_data", None)  # the one number of a denoiser that is no weight
-        settings = asdict(self.config) | {"network": shapes, "sigma_data": sigma_data}
+        settings = asdict(self.config) | {
+            "objective": learned,
+            "network": shapes,
+            "sigma_data": sigma_data,
+            **self.identity,
+        }
         return {name: value for name, value in settings.items() if name != "seconds"}
 
 

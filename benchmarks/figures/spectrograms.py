@@ -108,7 +108,9 @@ def _of_systems(units: Sequence[WorkUnit], stems: audio.Samples, job: Job) -> It
             say(f"{unit.system.label}: no audio of {unit.excerpt.track} in {job.store.root}; left out")
             continue
         estimates = job.store.read_output(unit)
-        yield Row(unit.system.label, spectrograms(estimates, rate), gains(estimates, stems, rate))
+        found = gains(estimates, stems, rate)
+        said = [gain if stem in unit.system.stems else "not separated" for stem, gain in zip(STEMS, found, strict=True)]
+        yield Row(unit.system.label, spectrograms(estimates, rate), tuple(said))
 
 
 def gains(estimates: audio.Samples, stems: audio.Samples, rate: int) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -119,9 +120,17 @@ def test_what_is_not_mapped_is_undefined_in_the_table_not_zero(
     assert "undef." in shown
     assert "the system does not separate this stem" in shown
     (found,) = tmp_path.glob("**/separation.csv")
-    rows = [line.split(",") for line in found.read_text().splitlines()]
-    header, silence, mdx = rows[0], *(row for row in rows[1:3])
-    assert len(header) == len(silence) == len(mdx)
+    rows = pd.read_csv(found).query("name == 'mdx'")
+    defined = rows.groupby("column")["value"].apply(lambda values: values.notna().all())
+    assert defined.to_dict() == {"bass": True, "drums": True, "guitar": False, "piano": False, "all": False}
+    assert set(rows.reason.dropna()) == {"the system does not separate this stem"}
+
+
+def test_of_a_persons_song_there_are_the_stems_that_it_separates(lists: Path, tmp_path: Path) -> None:
+    audio.write(tmp_path / "song.wav", mixtures(20_000).mixtures[:1].numpy(), SAMPLE_RATE)
+    chosen = ["system=mdx", "systems.mdx.separator.name=one", f"systems.mdx.separator.folder={lists}"]
+    assert cli.main(["separate", str(tmp_path / "song.wav"), *chosen, f"out={tmp_path / 'out'}"]) == 0
+    assert sorted(path.name for path in (tmp_path / "out" / "song").iterdir()) == ["bass.wav", "drums.wav"]
 
 
 def test_a_missing_file_is_named_by_the_run_and_by_the_doctor(

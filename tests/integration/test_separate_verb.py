@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,10 @@ class Faulty(Slow):
     def __init__(self, error: int) -> None:
         super().__init__()
         self.error = self.ERRORS[error]
+
+    @classmethod
+    def identify(cls, **arguments: Any) -> dict[str, Any]:
+        return {}
 
     def separate(self, batch: Batch) -> torch.Tensor:
         if "bad" in batch.tracks:
