@@ -1,0 +1,139 @@
+"""The Fréchet distance of embeddings as Gaussians, FAD when they are of audio, with what it takes to trust one.
+
+Sources: Kilgour et al., "Fréchet Audio Distance" (Interspeech 2019); Gui et al., "Adapting Fréchet Audio Distance for Generative Music
+Evaluation" (ICASSP 2024), for the extrapolation to infinitely many excerpts: the distance of few is biased upwards by about a / n.
+
+A set of embeddings is known by its sums alone, so those of tracks, shards and resamples add up exactly.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gmsdi.errors import BadInputError
+
+Floats = npt.NDArray[np.float64]
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of ``count`` embeddings of ``d`` features: Σe and Σeeᵀ."""
+
+    count: int
+    total: Floats  # [d]
+    outer: Floats  # [d, d]
+
+    @classmethod
+    def of(cls, embeddings: npt.ArrayLike) -> "Statistics":
+        """Of embeddings ``[n, d]``. ``BadInputError`` for values that are not finite."""
+        rows = np.asarray(embeddings, dtype=np.float64)
+        if rows.ndim != 2 or not np.isfinite(rows).all():
+            raise BadInputError(f"embeddings {list(rows.shape)}: must be finite numbers [n, d]")
+        return cls(len(rows), rows.sum(axis=0), rows.T @ rows)
+
+    def __add__(self, other: "Statistics") -> "Statistics":
+        return Statistics(self.count + other.count, self.total + other.total, self.outer + other.outer)
+
+    @property
+    def mean(self) -> Floats:
+        """``[d]``."""
+        mean: Floats = self.total / self.count
+        return mean
+
+    @property
+    def covariance(self) -> Floats:
+        """``[d, d]``, unbiased, as ``np.cov`` has it. ``BadInputError`` for fewer than two embeddings."""
+        if self.count < 2:
+            raise BadInputError(f"{self.count} embedding(s) have no covariance; two are needed, and more than features")
+        covariance: Floats = (self.outer - self.count * np.outer(self.mean, self.mean)) / (self.count - 1)
+        return covariance
+
+    @property
+    def deficient(self) -> bool:
+        """Whether there are too few embeddings for a covariance of full rank: of n of them it has n − 1 at most."""
+        return self.count <= len(self.total)
+
+
+def frechet(one: Statistics, other: Statistics) -> float:
+    """The squared Fréchet distance of the Gaussians with the sets' means and covariances."""
+    return gaussians(one.mean, one.covariance, other.mean, other.covariance)
+
+
+def gaussians(mean: Floats, covariance: Floats, other_mean: Floats, other_covariance: Floats) -> float:
+    """‖μ₁ − μ₂‖² + tr Σ₁ + tr Σ₂ − 2 tr √(Σ₁Σ₂), at least 0, in float64.
+
+    √Σ₁ Σ₂ √Σ₁ has the eigenvalues of Σ₁Σ₂ and is symmetric, so they are real: there is no matrix root that could turn out complex.
+    """
+    root = _root(covariance)
+    eigenvalues = np.linalg.eigvalsh(root @ other_covariance @ root)
+    cross = np.sqrt(np.maximum(eigenvalues, 0)).sum()
+    distance = ((mean - other_mean) ** 2).sum() + np.trace(covariance) + np.trace(other_covariance) - 2 * cross
+    return max(float(distance), 0.0)
+
+
+def _root(covariance: Floats) -> Floats:
+    """The symmetric square root of a covariance, whose eigenvalues below zero are rounding errors."""
+    values, vectors = np.linalg.eigh(covariance)
+    root: Floats = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    return root
+
+
+def bootstrap(reference: Statistics, tracks: Sequence[Statistics], resamples: int, seed: int) -> tuple[float, float]:
+    """The 95 % interval of the distance of all ``tracks`` together from ``reference``: tracks are drawn again, with replacement.
+
+    Percentiles; every resample has a bias as large as the distance's own, so this is an interval of what the distance would be on
+    other tracks, not of the distance of infinitely many.
+    """
+    random = np.random.default_rng(seed)
+    counts = np.array([track.count for track in tracks])
+    totals, outers = np.stack([track.total for track in tracks]), np.stack([track.outer for track in tracks])
+    distances = []
+    for _ in range(resamples):
+        times = np.bincount(random.integers(len(tracks), size=len(tracks)), minlength=len(tracks))
+        drawn = Statistics(int(times @ counts), times @ totals, np.tensordot(times, outers, axes=1))
+        distances.append(frechet(reference, drawn))
+    low, high = np.quantile(distances, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Extrapolation:
+    """A line through distances of ever more excerpts against 1 / n: its value at 0 is FAD∞."""
+
+    value: float
+    slope: float
+    r2: float  # how much of the distances' variance the line explains; a poor one says that ``value`` means little
+    sizes: tuple[int, ...]  # excerpts
+    distances: tuple[float, ...]
+
+
+def extrapolate(
+    reference: Statistics, excerpts: Sequence[Statistics], seed: int, *, points: int = 15, fewest: float = 0.4
+) -> Extrapolation:
+    """FAD∞ of ``excerpts``: distances of ``points`` random subsets, drawn without replacement, from a share ``fewest`` up to all.
+
+    ``BadInputError`` when there are too few excerpts for different subsets.
+    """
+    sizes = np.unique(np.linspace(fewest * len(excerpts), len(excerpts), points).round().astype(int))
+    if len(sizes) < 3 or sizes[0] < 2:
+        raise BadInputError(f"{len(excerpts)} excerpts are too few for FAD∞, which needs subsets of three sizes")
+    random = np.random.default_rng(seed)
+    counts, distances = [], []
+    for size in sizes:
+        drawn = [excerpts[place] for place in random.permutation(len(excerpts))[:size]]
+        together = Statistics(
+            sum(each.count for each in drawn),
+            np.sum([each.total for each in drawn], axis=0),
+            np.sum([each.outer for each in drawn], axis=0),
+        )
+        counts.append(together.count)
+        distances.append(frechet(reference, together))
+    inverse, found = 1 / np.array(counts), np.array(distances)
+    slope, value = np.polyfit(inverse, found, 1)
+    residual, spread = found - (value + slope * inverse), found - found.mean()
+    r2 = 1 - float(residual @ residual) / float(spread @ spread) if spread @ spread > 0 else 1.0
+    return Extrapolation(float(value), float(slope), r2, tuple(int(size) for size in sizes), tuple(distances))

@@ -1,0 +1,105 @@
+"""Equation (2): sources and their mixture generated at once, on Gaussians, whose law is known."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from gmsdi.coupling import Constant, Coupled, ProportionalVariance
+from gmsdi.sampler import Sampler, Streams
+from gmsdi.schedule import karras
+
+DEVIATIONS = torch.tensor([0.3, 0.2, 0.5], dtype=torch.float64)  # of two sources and of the mixture's own prior
+SIGMAS = karras(400, 1e-3, 5.0)
+FREE = Constant(math.inf)
+
+
+def denoise(x: Tensor, sigma: float) -> Tensor:
+    """The exact denoiser of independent Gaussians."""
+    variances = DEVIATIONS[None, :, None] ** 2
+    return variances / (variances + sigma**2) * x
+
+
+def generate(items: int, coupled: Coupled, seed: int = 0, samples: int = 40) -> Tensor:
+    streams = Streams(range(seed, seed + items))
+    start = float(SIGMAS[0]) * streams.noise(torch.zeros(items, 3, samples, dtype=torch.float64))
+    return Sampler().sample(coupled, SIGMAS, start, streams)
+
+
+def coupled(items: int, sources: object, mixture: object, given: Tensor | None = None, samples: int = 40) -> Coupled:
+    nothing = torch.zeros(items, samples, dtype=torch.float64)
+    noise = torch.randn(items, samples, dtype=torch.float64) if given is not None else nothing
+    return Coupled(denoise, nothing if given is None else given, noise, sources, mixture)  # type: ignore[arg-type]
+
+
+def covariance(gamma_sources: object, gamma_mixture: object) -> np.ndarray:
+    """That of the end of the linear flow dx = A(σ) x dσ from N(0, σ_max² I), its propagator integrated by Runge and Kutta."""
+
+    def matrix(sigma: float) -> np.ndarray:
+        own = np.diag(sigma / (DEVIATIONS.numpy() ** 2 + sigma**2))
+        lacking = np.array([-1.0, -1.0, 1.0])
+        pull = np.stack([lacking / gamma_sources(sigma)] * 2 + [-lacking / gamma_mixture(sigma)])  # type: ignore[operator]
+        return own - sigma * pull
+
+    propagator = np.eye(3)
+    levels = karras(4000, 1e-3, 5.0)[:-1].numpy()
+    for sigma, below in pairwise(levels):
+        step, middle = below - sigma, (below + sigma) / 2
+        one = matrix(sigma) @ propagator
+        two = matrix(middle) @ (propagator + step / 2 * one)
+        three = matrix(middle) @ (propagator + step / 2 * two)
+        four = matrix(below) @ (propagator + step * three)
+        propagator = propagator + step / 6 * (one + 2 * two + 2 * three + four)
+    return 25.0 * propagator @ propagator.T
+
+
+@pytest.mark.parametrize(
+    ("gamma_sources", "gamma_mixture"),
+    [
+        (Constant(0.5), Constant(0.5)),
+        (Constant(0.7), Constant(2.0)),
+        (ProportionalVariance(2.0), ProportionalVariance(4.0)),
+    ],
+)
+def test_the_law_of_gaussians_is_that_of_the_linear_flow(gamma_sources: object, gamma_mixture: object) -> None:
+    found = generate(500, coupled(500, gamma_sources, gamma_mixture))  # [500, 3, 40]
+    rows = found.transpose(1, 2).reshape(-1, 3).numpy()
+    expected = covariance(gamma_sources, gamma_mixture)
+    np.testing.assert_allclose(np.cov(rows, rowvar=False), expected, atol=0.03 * expected.max())
+    assert np.corrcoef(rows[:, 0] + rows[:, 1], rows[:, 2])[0, 1] > 0.5  # the sources follow the mixture
+
+
+def test_without_coupling_they_are_independent_samples() -> None:
+    found = generate(200, coupled(200, FREE, FREE))
+    rows = found.transpose(1, 2).reshape(-1, 3).numpy()
+    np.testing.assert_allclose(np.cov(rows, rowvar=False), np.diag(DEVIATIONS.numpy() ** 2), atol=0.01)
+    given = torch.ones(200, 40, dtype=torch.float64)
+    torch.testing.assert_close(generate(200, coupled(200, FREE, FREE, given)), found, rtol=0, atol=0)
+
+
+def test_a_strong_coupling_makes_the_mixture_of_the_given_and_the_generated() -> None:
+    given = 0.4 * torch.sin(torch.arange(40) / 3.0).double().expand(50, 40)
+    strong = ProportionalVariance(1.0)
+    found = generate(50, coupled(50, strong, strong, given))
+    difference = found[:, -1] - given - found[:, :-1].sum(dim=1)
+    free = generate(50, coupled(50, FREE, FREE))
+    loose = free[:, -1] - given - free[:, :-1].sum(dim=1)
+    assert difference.square().mean() < 0.1 * loose.square().mean()
+
+
+def test_a_mixture_that_nothing_pulls_is_sampled_from_its_prior_alone() -> None:
+    """γ_y = ∞: the sources follow a mixture that does not know of them."""
+    found = generate(200, coupled(200, Constant(0.5), FREE))
+    free = generate(200, coupled(200, FREE, FREE))
+    torch.testing.assert_close(found[:, -1], free[:, -1], rtol=1e-9, atol=1e-12)
+    assert not torch.allclose(found[:, :-1], free[:, :-1])
+
+
+def test_an_item_does_not_depend_on_its_batch() -> None:
+    both = generate(2, coupled(2, Constant(0.5), Constant(0.5)))
+    torch.testing.assert_close(
+        generate(1, coupled(1, Constant(0.5), Constant(0.5)), seed=1), both[1:], rtol=1e-9, atol=1e-12
+    )

@@ -1,0 +1,120 @@
+"""The Fréchet distance against closed forms and against the field's library, and the statistics around it."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.metrics.frechet import Statistics, bootstrap, extrapolate, frechet, gaussians
+from gmsdi.errors import BadInputError
+
+
+def rotation(size: int, seed: int) -> np.ndarray:
+    return np.linalg.qr(np.random.default_rng(seed).standard_normal((size, size)))[0]
+
+
+@pytest.mark.parametrize("size", [1, 2, 16, 128])
+def test_gaussians_with_common_axes_have_a_closed_form(size: int) -> None:
+    """Σ_i (√a_i − √b_i)² + ‖μ‖², whatever the axes are."""
+    random = np.random.default_rng(size)
+    a, b = random.uniform(0.1, 3, (2, size))
+    means, axes = random.standard_normal((2, size)), rotation(size, 1)
+    expected = ((np.sqrt(a) - np.sqrt(b)) ** 2).sum() + ((means[0] - means[1]) ** 2).sum()
+    found = gaussians(means[0], (axes * a) @ axes.T, means[1], (axes * b) @ axes.T)
+    assert found == pytest.approx(expected, rel=1e-8)
+
+
+def test_of_two_features_with_any_axes_too() -> None:
+    """tr √(AB) = √(tr AB + 2 √(det A det B)) for 2 × 2."""
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        a, b = (each @ each.T + 0.1 * np.eye(2) for each in random.standard_normal((2, 2, 2)))
+        cross = np.sqrt(np.trace(a @ b) + 2 * np.sqrt(np.linalg.det(a) * np.linalg.det(b)))
+        expected = np.trace(a) + np.trace(b) - 2 * cross
+        zero = np.zeros(2)
+        assert gaussians(zero, a, zero, b) == pytest.approx(expected, rel=1e-8, abs=1e-12)
+
+
+def test_it_is_what_a_matrix_root_gives_where_that_is_well_conditioned() -> None:
+    random = np.random.default_rng(3)
+    one, other = random.standard_normal((900, 40)), random.standard_normal((700, 40)) @ rotation(40, 2) * 1.3 + 0.2
+    means, covariances = zip(*((rows.mean(axis=0), np.cov(rows, rowvar=False)) for rows in (one, other)), strict=True)
+    root = scipy.linalg.sqrtm(covariances[0] @ covariances[1])
+    expected = ((means[0] - means[1]) ** 2).sum() + np.trace(covariances[0] + covariances[1] - 2 * root.real)
+    assert frechet(Statistics.of(one), Statistics.of(other)) == pytest.approx(expected, rel=1e-8)
+
+
+def test_rank_deficient_sets_are_told_and_measured_all_the_same() -> None:
+    """Fewer embeddings than features: a matrix root fails or turns complex here; the eigenvalues do not."""
+    random = np.random.default_rng(4)
+    few, many = Statistics.of(random.standard_normal((20, 64))), Statistics.of(random.standard_normal((500, 64)))
+    assert few.deficient and not many.deficient
+    assert np.isfinite(frechet(few, many)) and frechet(few, many) > 0
+    assert frechet(few, few) == pytest.approx(0, abs=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 40), st.integers(1, 6), st.integers(0, 10**6))
+def test_sums_of_parts_are_those_of_the_whole(count: int, size: int, seed: int) -> None:
+    rows = np.random.default_rng(seed).standard_normal((count, size))
+    cut = count // 2
+    whole, parts = Statistics.of(rows), Statistics.of(rows[:cut]) + Statistics.of(rows[cut:])
+    np.testing.assert_allclose(parts.mean, whole.mean, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(parts.covariance, np.atleast_2d(np.cov(rows, rowvar=False)), rtol=1e-9, atol=1e-12)
+
+
+def test_few_excerpts_are_biased_and_the_extrapolation_is_not() -> None:
+    """Both sets from one law: their distance is 0, that of few excerpts far from it."""
+    random = np.random.default_rng(5)
+    reference = Statistics.of(random.standard_normal((50_000, 24)))
+    excerpts = [Statistics.of(random.standard_normal((10, 24))) for _ in range(60)]
+    together = excerpts[0]
+    for each in excerpts[1:]:
+        together = together + each
+    biased, found = frechet(reference, together), extrapolate(reference, excerpts, seed=0)
+    assert biased > 0.1
+    assert abs(found.value) < biased / 4
+    assert found.sizes[-1] == 60 and found.distances[-1] == pytest.approx(biased)
+    assert found.slope > 0 and found.r2 > 0.8
+    assert extrapolate(reference, excerpts, seed=0) == found
+    assert extrapolate(reference, excerpts, seed=1) != found
+
+
+def test_the_interval_is_as_wide_as_sets_of_other_tracks_differ() -> None:
+    """Tracks differ from each other, more than their excerpts do: the interval says so."""
+    random = np.random.default_rng(6)
+
+    def tracks(count: int) -> list[Statistics]:
+        return [Statistics.of(random.standard_normal((20, 4)) + random.standard_normal(4)) for _ in range(count)]
+
+    def whole(some: list[Statistics]) -> Statistics:
+        together = some[0]
+        for each in some[1:]:
+            together = together + each
+        return together
+
+    # far from the reference, where the distance is nearly linear in the tracks: of a set's own bias a resample has twice as much
+    reference = Statistics.of(random.standard_normal((10_000, 4)) + 5)
+    distances = [frechet(reference, whole(tracks(50))) for _ in range(200)]
+    widths = [high - low for seed in range(20) for low, high in [bootstrap(reference, tracks(50), 300, seed)]]
+    assert np.mean(widths) == pytest.approx(2 * 1.96 * np.std(distances), rel=0.25)
+    some = tracks(10)
+    assert bootstrap(reference, some, 50, 1) == bootstrap(reference, some, 50, 1)
+
+
+@pytest.mark.parametrize("rows", [[[1.0, np.nan]], [1.0, 2.0], [[np.inf]]])
+def test_what_is_no_embedding_is_refused(rows: list) -> None:
+    with pytest.raises(BadInputError, match="finite"):
+        Statistics.of(rows)
+
+
+def test_one_embedding_has_no_covariance() -> None:
+    with pytest.raises(BadInputError, match="no covariance"):
+        frechet(Statistics.of([[1.0, 2.0]]), Statistics.of([[1.0, 2.0], [2.0, 1.0]]))
+
+
+def test_too_few_excerpts_have_no_extrapolation() -> None:
+    some = [Statistics.of([[1.0], [2.0]])] * 2
+    with pytest.raises(BadInputError, match="too few"):
+        extrapolate(some[0], some, seed=0)
