@@ -113,6 +113,7 @@ SUMMARIES = {
     "table": "print a table from the store and write it to files",
     "tune": "choose settings on the validation split: KEY=a,b,c tries each value, several such keys all combinations",
     "data": "prepare or verify a dataset",
+    "generate": "generate stems and their mix: prompt='bass, drums' given=FOLDER n=4 seed=0 out=FOLDER",
     "train": "train a model of configs/model and save its checkpoint; a killed training goes on",
     "doctor": "say what works on this machine and what is missing",
 }
@@ -129,7 +130,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.verb == "tune" and not options.cfg:
         return verbs.tune(options.overrides)
     files, overrides = _sort(options)
-    settings = config.load(overrides, "train" if options.verb == "train" else "config")
+    settings = config.load(overrides, options.verb if options.verb in config.ROOTS else "config")
     if options.cfg:
         print(config.show(settings), end="")
         return 0
@@ -140,6 +141,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _sort(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     """The files and the overrides among the words of a verb; only ``separate`` takes files, and has a folder of its own for them."""
+    if options.verb == "generate":  # a list of stems is one text to hydra only when it is quoted
+        return [], [re.sub(r"^prompt=([^\"'].*)$", r'prompt="\1"', word) for word in options.overrides]
     if options.verb != "separate":
         return [], options.overrides
     overrides = [word for word in options.overrides if OVERRIDE.match(word)]

@@ -64,7 +64,24 @@ class TrainSettings:
     checkpoint: str = MISSING
 
 
-ROOTS = {"config": Settings, "train": TrainSettings}
+@dataclass
+class GenerateSettings:
+    """The types of the root of ``configs/generate.yaml``."""
+
+    usual: dict[str, str] = field(default_factory=dict)
+    weights: Any = MISSING
+    generation: Any = MISSING
+    prompt: str = MISSING
+    given: str | None = None
+    n: int = MISSING
+    seconds: float = MISSING
+    seed: int = MISSING
+    device: str = MISSING
+    batch_size: int = MISSING
+    out: str = MISSING
+
+
+ROOTS = {"config": Settings, "train": TrainSettings, "generate": GenerateSettings}
 """The roots of ``configs/``, by name, and the types of their values."""
 
 

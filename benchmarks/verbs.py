@@ -154,6 +154,22 @@ def separate(config: DictConfig, *files: str) -> int:
     return 0
 
 
+def generate(config: DictConfig) -> int:
+    """Generate music for a person to hear."""
+    from benchmarks.generate import Order, generate, words
+    from gmsdi import SAMPLE_RATE
+
+    _require_batch_size(config)
+    given = Path(config.given) if config.given else None
+    samples = round(config.seconds * SAMPLE_RATE)
+    order = Order(tuple(words(config.prompt)), given, config.n, samples, config.seed, Path(config.out))
+    generator = build(config.generation)
+    generator.sigmas = generator.sigmas.to(_device(config.device))
+    for folder in generate(generator, order, config.batch_size):
+        say(f"wrote {folder}")
+    return 0
+
+
 def doctor(config: DictConfig) -> int:
     """Say what works here and what is missing."""
     from benchmarks.doctor import examine
