@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
-from torchaudio.functional import melscale_fbanks  # type: ignore[import-untyped]
+from torchaudio.functional import melscale_fbanks
 
 from benchmarks import config, verbs
 from benchmarks.data.manifest import DatasetManifest, Excerpt
