@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from gmsdi import SAMPLE_RATE, STEMS, checkpoint
 from gmsdi.errors import BadInputError, one_line
 from gmsdi.objective import Batch, Objective, Row
+from gmsdi.separate import TrainedSeparator
 from gmsdi.system import Batch as Excerpts
-from gmsdi.system import Separator
 
 KIND = "demucs"
 """Of its checkpoints."""
@@ -170,7 +170,7 @@ def load(path: Path | str) -> ConditionalDemucs:
     return model.eval().requires_grad_(False)
 
 
-class DemucsSeparator(Separator):
+class DemucsSeparator(TrainedSeparator):
     """Plain Demucs: the trained model at ``checkpoint``, given nothing but the mixture. ``bf16`` as for ``DiffusionSeparator``."""
 
     def __init__(self, checkpoint: str, bf16: bool = False) -> None:
@@ -179,18 +179,7 @@ class DemucsSeparator(Separator):
 
     @classmethod
     def weights(cls, **arguments: Any) -> Iterable[Path]:
-        """The checkpoints that the constructor's arguments name."""
         return [Path(arguments["checkpoint"])]
-
-    @classmethod
-    def identify(cls, **arguments: Any) -> dict[str, Any]:
-        """Weights do not tell of what network they are, so what the manifest says of it counts, too."""
-        networks = [checkpoint.read_manifest(path).config for path in cls.weights(**arguments)]
-        return {**super().identify(**arguments), "networks": networks}
-
-    @classmethod
-    def describe(cls, **arguments: Any) -> str:
-        return "; ".join(checkpoint.read_manifest(path).describe() for path in cls.weights(**arguments))
 
     def separate(self, batch: Excerpts) -> Tensor:
         device = batch.mixtures.device

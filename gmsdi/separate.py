@@ -24,17 +24,8 @@ MakePosterior = Callable[[SourceDenoiser, torch.Tensor], Posterior]
 """A posterior of sources by their denoiser and the mixture ``[B, T]``: a class of ``gmsdi.posterior`` with its settings."""
 
 
-class DiffusionSeparator(Separator):
-    """A separator that walks trained denoisers down the noise levels ``sigmas`` ``[steps + 1]``, towards a posterior of the sources.
-
-    With ``bf16`` the networks compute in bfloat16 where that is enough; the sampler's own arithmetic stays float32.
-    """
-
-    def __init__(self, posterior: MakePosterior, sigmas: torch.Tensor, sampler: Sampler, bf16: bool) -> None:
-        self.posterior = posterior
-        self.sigmas = sigmas
-        self.sampler = sampler
-        self.bf16 = bf16
+class TrainedSeparator(Separator):
+    """A separator that is made from checkpoints."""
 
     @classmethod
     @abstractmethod
@@ -52,6 +43,19 @@ class DiffusionSeparator(Separator):
         """The networks and their training."""
         lines = [checkpoint.read_manifest(path).describe() for path in cls.weights(**arguments)]
         return "; ".join(dict.fromkeys(lines))
+
+
+class DiffusionSeparator(TrainedSeparator):
+    """A separator that walks trained denoisers down the noise levels ``sigmas`` ``[steps + 1]``, towards a posterior of the sources.
+
+    With ``bf16`` the networks compute in bfloat16 where that is enough; the sampler's own arithmetic stays float32.
+    """
+
+    def __init__(self, posterior: MakePosterior, sigmas: torch.Tensor, sampler: Sampler, bf16: bool) -> None:
+        self.posterior = posterior
+        self.sigmas = sigmas
+        self.sampler = sampler
+        self.bf16 = bf16
 
     def sample(self, denoise: SourceDenoiser, mixtures: torch.Tensor, sources: int, streams: Streams) -> torch.Tensor:
         """A sample ``[B, sources, T]`` of the sources of ``mixtures`` ``[B, T]``."""

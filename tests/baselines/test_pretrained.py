@@ -21,7 +21,7 @@ from baselines import pretrained
 from baselines.pretrained import PretrainedDemucs, files
 from benchmarks import cli, config
 from benchmarks.config import build
-from benchmarks.spec import resolve
+from benchmarks.spec import resolve, resolve_all
 from gmsdi import SAMPLE_RATE, STEMS, audio
 from gmsdi.errors import BadInputError, IntegrityError
 from gmsdi.system import Batch
@@ -181,6 +181,25 @@ def test_its_identity_is_the_files_not_the_folder(lists: Path, tmp_path: Path) -
     for path in lists.glob("*.th"):
         (copy / path.name).write_bytes(path.read_bytes())
     assert identity(copy) == identity(lists) != identity(lists, "bag")
+
+
+def test_what_is_made_of_it_has_the_stems_that_it_takes_from_it(lists: Path, tmp_path: Path) -> None:
+    """An ensemble has each stem that its chosen member has; a mean has those that all its inputs have."""
+    choice = tmp_path / "choice.yaml"
+    choice.write_text("choice: {bass: mdx, drums: mdx, guitar: silence, piano: mdx}")
+    ensemble = (
+        f"{{label: E, separator: {{_target_: gmsdi.ensemble.Ensemble, members: [mdx, silence], choice: {choice}}}}}"
+    )
+    mean = "{label: M, separator: {_target_: gmsdi.ensemble.Mean, of: mdx, samples: 2}}"
+    chosen = ["system=[silence,mdx]", "systems.mdx.separator.name=bag", f"systems.mdx.separator.folder={lists}"]
+    systems = resolve_all(config.load([*chosen, f"+systems.ensemble={ensemble}", f"+systems.mean={mean}"]).systems)
+    stems = {system.name: system.stems for system in systems}
+    assert stems == {
+        "silence": STEMS,
+        "mdx": ("bass", "drums"),
+        "ensemble": ("bass", "drums", "guitar"),
+        "mean": ("bass", "drums"),
+    }
 
 
 def test_the_real_transformer_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
