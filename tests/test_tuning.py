@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
+from baselines.bounds import Mixture
 from benchmarks import cli, tuning
 from benchmarks.store import Store
 from gmsdi import SAMPLE_RATE, STEMS, audio
@@ -29,6 +30,14 @@ def overrides(tmp_path: Path) -> list[str]:
     ]
     windows = ["metrics.si_sdri.window=1.0", "metrics.si_sdri.hop=0.5"]
     return ["dataset=msdm_layout", "dataset.title=Noise", *places, "protocol.chunk=22050", *windows]
+
+
+class Half(Mixture):
+    """Separates two stems only."""
+
+    @classmethod
+    def stems(cls, **arguments: object) -> tuple[str, ...]:
+        return STEMS[:2]
 
 
 MASKS = [
@@ -69,6 +78,18 @@ def test_without_a_sweep_each_system_is_a_row_and_each_stem_has_its_best(overrid
     assert cli.main(["tune", *overrides, "system=[mixture,oracle-irm]"]) == 0
     found = yaml.safe_load((tmp_path / "out" / "mixture+oracle-irm.yaml").read_text())
     assert found["choice"] == dict.fromkeys(STEMS, "oracle-irm")
+
+
+def test_a_row_without_all_stems_is_never_chosen(
+    overrides: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    half = "+systems.half={label: Half, separator: {_target_: test_tuning.Half}}"
+    assert cli.main(["tune", *overrides, "system=[silence]", half, "tuned=two"]) == 0
+    found = yaml.safe_load((tmp_path / "out" / "two.yaml").read_text())
+    assert {found["chosen"]["row"], *found["choice"].values()} == {"silence"}
+    assert cli.main(["tune", *overrides, "system=[]", half, "tuned=one"]) == 2
+    assert "no combination has all stems" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "one.yaml").exists()
 
 
 def test_test_data_are_refused(overrides: list[str], capsys: pytest.CaptureFixture[str]) -> None:
