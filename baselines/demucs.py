@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from gmsdi import SAMPLE_RATE, STEMS, checkpoint
 from gmsdi.errors import BadInputError, one_line
 from gmsdi.objective import Batch, Objective, Row
-from gmsdi.separate import TrainedSeparator
 from gmsdi.system import Batch as Excerpts
+from gmsdi.system import Separator
+from gmsdi.trained import Trained
 
 KIND = "demucs"
 """Of its checkpoints."""
@@ -170,7 +171,7 @@ def load(path: Path | str) -> ConditionalDemucs:
     return model.eval().requires_grad_(False)
 
 
-class DemucsSeparator(TrainedSeparator):
+class DemucsSeparator(Trained, Separator):
     """Plain Demucs: the trained model at ``checkpoint``, given nothing but the mixture. ``bf16`` as for ``DiffusionSeparator``."""
 
     def __init__(self, checkpoint: str, bf16: bool = False) -> None:

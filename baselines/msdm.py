@@ -1,17 +1,19 @@
 """MSDM and Weakly Supervised MSDM (Mariani et al., "Multi-Source Diffusion Models", ICLR 2024): they need the stems in training."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from gmsdi import SAMPLE_RATE, STEMS
-from gmsdi.denoiser import independent, joint
+from gmsdi.coupling import Free, Imputed
+from gmsdi.denoiser import Denoiser, independent, joint
+from gmsdi.generate import DiffusionGenerator
 from gmsdi.model import load_denoiser
 from gmsdi.sampler import Sampler, Streams
 from gmsdi.separate import DiffusionSeparator, MakePosterior
-from gmsdi.system import Batch
+from gmsdi.system import Batch, Request
 
 
 class MSDM(DiffusionSeparator):
@@ -49,9 +51,7 @@ class WeakMSDM(DiffusionSeparator):
         bf16: bool = False,
     ) -> None:
         super().__init__(posterior, sigmas, sampler, bf16)
-        self.denoisers = [
-            load_denoiser(checkpoint[stem], kind="weak-msdm", rate=SAMPLE_RATE, stems=(stem,))[0] for stem in STEMS
-        ]
+        self.denoisers = list(_of_each_stem(checkpoint).values())
 
     @classmethod
     def weights(cls, **arguments: Any) -> Iterable[Path]:
@@ -60,3 +60,62 @@ class WeakMSDM(DiffusionSeparator):
     def separate(self, batch: Batch) -> torch.Tensor:
         denoisers = [denoiser.to(batch.mixtures.device) for denoiser in self.denoisers]
         return self.sample(independent(denoisers), batch.mixtures, len(STEMS), Streams(batch.seeds))
+
+
+class MSDMGenerator(DiffusionGenerator):
+    """MSDM's own generation: all stems from the joint network, or by imputation those that are not given.
+
+    Stems that are neither given nor asked for are generated, too, as the network knows of no fewer, and left out.
+    """
+
+    def __init__(self, checkpoint: str, sigmas: torch.Tensor, sampler: Sampler, bf16: bool = False) -> None:
+        super().__init__(sigmas, sampler, bf16)
+        self.denoiser, _ = load_denoiser(checkpoint, kind="msdm", rate=SAMPLE_RATE, stems=STEMS)
+
+    @classmethod
+    def weights(cls, **arguments: Any) -> Iterable[Path]:
+        return [Path(arguments["checkpoint"])]
+
+    @torch.inference_mode()
+    def generate(self, request: Request) -> torch.Tensor:
+        streams = Streams(request.seeds)
+        start = self.start(request, len(STEMS), streams)
+        clean = torch.zeros_like(start)  # [B, K, T]
+        for stem, samples in request.given.items():
+            clean[:, STEMS.index(stem)] = samples
+        known = torch.tensor([stem in request.given for stem in STEMS], device=start.device)
+        imputed = Imputed(joint(self.denoiser.to(start.device)), clean.sum(dim=1), clean, known, streams.noise)
+        found = self.sample(imputed, start, streams)
+        return found[:, [STEMS.index(stem) for stem in request.stems]]
+
+
+class WeakMSDMGenerator(DiffusionGenerator):
+    """Weakly Supervised MSDM's generation: each stem from its own network, which knows of no other stem."""
+
+    def __init__(
+        self, checkpoint: Mapping[str, str], sigmas: torch.Tensor, sampler: Sampler, bf16: bool = False
+    ) -> None:
+        super().__init__(sigmas, sampler, bf16)
+        self.denoisers = _of_each_stem(checkpoint)
+
+    @classmethod
+    def weights(cls, **arguments: Any) -> Iterable[Path]:
+        return [Path(path) for path in arguments["checkpoint"].values()]
+
+    @classmethod
+    def lacks(cls, stems: Sequence[str], given: Sequence[str]) -> str:
+        return "has no joint model: a stem's network knows nothing of stems that are given" if given else ""
+
+    @torch.inference_mode()
+    def generate(self, request: Request) -> torch.Tensor:
+        denoisers = [self.denoisers[stem].to(request.device) for stem in request.stems]
+        streams = Streams(request.seeds)
+        start = self.start(request, len(denoisers), streams)
+        return self.sample(Free(independent(denoisers), torch.zeros_like(start[:, 0])), start, streams)
+
+
+def _of_each_stem(checkpoint: Mapping[str, str]) -> dict[str, Denoiser]:
+    """The networks of single stems, in the order of ``STEMS``."""
+    return {
+        stem: load_denoiser(checkpoint[stem], kind="weak-msdm", rate=SAMPLE_RATE, stems=(stem,))[0] for stem in STEMS
+    }

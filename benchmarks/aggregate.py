@@ -1,6 +1,6 @@
 """From scores to a table: reads the store, computes nothing of audio."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import yaml
 
 from benchmarks.identity import short
 from benchmarks.journal import Record
+from benchmarks.metrics.judges import Judge
 from benchmarks.metrics.scores import Metric, WindowScores
 from benchmarks.plan import Plan, WorkUnit
 from benchmarks.score import from_json, score_key
@@ -57,7 +58,7 @@ def make_table(
                 f"table {config['name']}: needs column {group.column!r} of metric {group.metric!r}; add metric=[{group.metric}]"
             )
     shown = {group.metric: metrics[group.metric] for group in groups}  # what else is configured says nothing of a row
-    scores = {system.id: _scores(system, plan, shown, store) for system in plan.systems}
+    scores = {system.id: scores_of(system, plan, shown, store) for system in plan.systems}
     baseline = next((system for system in plan.systems if system.name == config["baseline"]), None)
     rows = tuple(_row(system, baseline, groups, plan, metrics, scores, store, provenance) for system in plan.systems)
     return Table(
@@ -71,16 +72,20 @@ def make_table(
         rows=rows,
         baseline=baseline.label if baseline else "",
         caption=_caption(plan, config["baseline"], baseline),
-        reported=_reported(config["reported"], groups) if config["reported"] else None,
+        reported=reported_rows(config["reported"], [(f"{group.metric} {group.column}", COLUMNS) for group in groups])
+        if config["reported"]
+        else None,
         provenance=provenance,
     )
 
 
-def _scores(system: SystemSpec, plan: Plan, metrics: dict[str, Metric], store: Store) -> Scores:
+def scores_of(system: SystemSpec, plan: Plan, metrics: Mapping[str, Metric | Judge], store: Store) -> Scores:
+    """The score records of a system, of the tracks that have them."""
     found: Scores = {name: {} for name in metrics}
     for track in plan.tracks:
         for name, metric in metrics.items():
-            key = score_key(metric, plan.units[system.id, track.name], store)
+            units = plan.units.get((system.id, track.name), ())
+            key = score_key(metric, units, store) if units else None
             if key in store.scores:
                 found[name][track.name] = store.scores[key]
     return found
@@ -109,12 +114,12 @@ def _row(
         tracks=min(len(records) for records in own.values()),
         expected=len(plan.tracks),
         units=tuple(unit.id for unit in units),
-        notes=tuple(_notes(system, own, plan, metrics, store, provenance)),
-        seconds=_seconds(units, store),
+        notes=tuple(notes_of(system, own, plan, metrics, store, provenance)),
+        seconds=seconds_of(units, store),
     )
 
 
-def _seconds(units: Sequence[WorkUnit], store: Store) -> float | None:
+def seconds_of(units: Sequence[WorkUnit], store: Store) -> float | None:
     """What a unit took on average; of one that is made of others, what those took together."""
     seconds = [store.outputs[unit.id].seconds for unit in units if unit.id in store.outputs]
     return round(sum(seconds) / len(seconds), 3) if seconds else None
@@ -171,8 +176,13 @@ def _reason(columns: Sequence[WindowScores], c: int) -> str:
     return "; ".join(sorted(reasons)) or "no window counts"
 
 
-def _notes(
-    system: SystemSpec, own: Scores, plan: Plan, metrics: dict[str, Metric], store: Store, provenance: Record
+def notes_of(
+    system: SystemSpec,
+    own: Scores,
+    plan: Plan,
+    metrics: Mapping[str, Metric | Judge],
+    store: Store,
+    provenance: Record,
 ) -> list[str]:
     """What a reader must know of a row: units that failed, and code that is not the code at hand."""
     notes = []
@@ -234,27 +244,32 @@ def _caption(plan: Plan, wanted: str, baseline: SystemSpec | None) -> tuple[str,
 REPORTED = Path(__file__).resolve().parent.parent / "results" / "reported"
 
 
-def _reported(name: str, groups: Sequence[ColumnGroup]) -> ReportedSection:
-    """The literature's rows from results/reported, placed under the group that they were measured by."""
+def reported_rows(name: str, groups: Sequence[tuple[str, Sequence[str]]]) -> ReportedSection:
+    """The literature's rows from results/reported, placed under the first of ``groups`` whose measure and columns they have.
+
+    ``groups`` are, for each of the table's, what it measures, as those files have it, and the names of its columns.
+    """
     path = REPORTED / f"{name}.yaml"
     if not path.is_file():
         raise BadInputError(f"table.reported={name}: there is no {path}")
     content = yaml.safe_load(path.read_text())
-    measured = [(group.metric, group.column) for group in groups]
-    if (content["metric"], content["column"]) not in measured:
-        raise BadInputError(
-            f"reported figures {name!r} are of {content['column']} {content['metric']}: no such group in the table"
-        )
-    place = measured.index((content["metric"], content["column"]))
+    figures = [{key for key in row if key not in ("label", "citation", "known")} for row in content["rows"]]
+    fitting = [
+        place
+        for place, (measure, columns) in enumerate(groups)
+        if measure == content["measure"] and set().union(*figures) <= set(columns)
+    ]
+    if not fitting:
+        raise BadInputError(f"reported figures {name!r} are of {content['measure']}: no such group in the table")
     return ReportedSection(
         title=f"Reported on {content['dataset']} {content['split']}, not measured here",
         rows=tuple(
             ReportedRow(
                 label=row["label"],
-                group=place,
+                group=fitting[0],
                 cells=tuple(
                     Reported(row[column], row["citation"], row["known"]) if column in row else None
-                    for column in COLUMNS
+                    for column in groups[fitting[0]][1]
                 ),
             )
             for row in content["rows"]

@@ -29,8 +29,10 @@ class Settings:
     usual: dict[str, str] = field(default_factory=dict)
     protocol: Any = MISSING
     sampling: Any = MISSING
+    generation: Any = MISSING
     weights: Any = MISSING
     systems: dict[str, Any] = field(default_factory=dict)
+    embedder: Any = MISSING
     metrics: dict[str, Any] = field(default_factory=dict)
     launcher: Any = MISSING
     table: Any = MISSING
@@ -71,6 +73,7 @@ class GenerateSettings:
     usual: dict[str, str] = field(default_factory=dict)
     weights: Any = MISSING
     generation: Any = MISSING
+    systems: dict[str, Any] = field(default_factory=dict)
     prompt: str = MISSING
     given: str | None = None
     n: int = MISSING

@@ -4,18 +4,20 @@ import errno
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks.data.dataset import Dataset
+from benchmarks.data.manifest import Excerpt
 from benchmarks.notices import progress, say
 from benchmarks.plan import WorkUnit
 from benchmarks.spec import SystemSpec
 from benchmarks.store import Output, Store
-from gmsdi import audio
+from gmsdi import STEMS, audio
 from gmsdi.errors import BadInputError, GmsdiError, one_line
-from gmsdi.system import Batch, Derived, Separator
+from gmsdi.system import Batch, Derived, Request
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 """What is wrong with the disk, not with a unit: it ends the run; what is finished stays."""
@@ -57,11 +59,7 @@ def execute(
     todo = pending(list(units))
     if not todo:
         return {}
-    worker = (
-        Separating(system, dataset, store, device, run)
-        if system.derived is None
-        else Combining(system, dataset, store, run, before)
-    )
+    worker = _worker(system, dataset, store, device, run, before)
     covered = worker.covered(units)
     failures: Failures = {unit.id: NotCovered() for unit in todo if unit.excerpt.track not in covered}
     todo = [unit for unit in todo if unit.excerpt.track in covered]
@@ -70,6 +68,14 @@ def execute(
             failures |= worker.run(batch)
             advance(len(batch))
     return failures
+
+
+def _worker(
+    system: SystemSpec, dataset: Dataset, store: Store, device: str, run: str, before: Mapping[str, Exception]
+) -> "Worker":
+    if system.derived:
+        return Combining(system, dataset, store, run, before)
+    return (Generating if system.task else Separating)(system, dataset, store, device, run)
 
 
 class Worker(ABC):
@@ -85,9 +91,9 @@ class Worker(ABC):
         self.provenance = run
         self._reported = 0
 
-    @abstractmethod
     def covers(self, unit: WorkUnit) -> bool:
         """Whether the system has anything to say of a unit's track."""
+        return True
 
     @abstractmethod
     def compute(self, units: list[WorkUnit]) -> list[Output]:
@@ -132,23 +138,43 @@ class Worker(ABC):
             say(f"error: {self.system.name}: further failures are recorded, not shown")
 
 
-class Separating(Worker):
-    """A separator, built, at work on mixtures."""
-
-    doing = "separating"
+class Sampling(Worker):
+    """A system, built, at work on excerpts of songs."""
 
     def __init__(self, system: SystemSpec, dataset: Dataset, store: Store, device: str, run: str) -> None:
         super().__init__(system, dataset, store, run)
         self.device = device
-        self.separator: Separator = system.build()
+        self.built: Any = system.build()
         self._tracks = {track.name: track for track in dataset.manifest.tracks}
-        self._last: tuple[str, audio.Samples] | None = None
 
-    def covers(self, unit: WorkUnit) -> bool:
-        return self.separator.covers(unit.excerpt.track)
+    @abstractmethod
+    def sample(self, units: list[WorkUnit], references: audio.Samples) -> torch.Tensor:
+        """The outputs ``[B, K, T]`` of units, whose excerpts' true stems are ``references`` ``[B, STEMS, T]``."""
 
     def compute(self, units: list[WorkUnit]) -> list[Output]:
-        references = np.stack([self._references(unit) for unit in units])  # [B, K, T]
+        references = np.stack([self.read(unit.excerpt) for unit in units])  # [B, STEMS, T]
+        began = time.perf_counter()
+        with torch.inference_mode():
+            stems = self.sample(units, references).cpu()  # [B, K, T]
+        seconds = (time.perf_counter() - began) / len(units)
+        _require_shape(stems, (len(units), len(self.system.outputs), references.shape[2]), "[B, K, T]")
+        return [self.write(unit, estimate, seconds, self.device) for unit, estimate in zip(units, stems, strict=True)]
+
+    def read(self, excerpt: Excerpt) -> audio.Samples:
+        """The true stems ``[STEMS, T]`` of an excerpt, verified."""
+        return self.dataset.stretch(self._tracks[excerpt.track], excerpt.start, excerpt.length)
+
+
+class Separating(Sampling):
+    """A separator at work on mixtures."""
+
+    doing = "separating"
+
+    def covers(self, unit: WorkUnit) -> bool:
+        covers: bool = self.built.covers(unit.excerpt.track)
+        return covers
+
+    def sample(self, units: list[WorkUnit], references: audio.Samples) -> torch.Tensor:
         mixtures = np.stack([audio.mixture(stems) for stems in references])  # [B, T]
         batch = Batch(
             mixtures=torch.from_numpy(mixtures).to(self.device),
@@ -157,21 +183,37 @@ class Separating(Worker):
             tracks=tuple(unit.excerpt.track for unit in units),
             starts=tuple(unit.excerpt.start for unit in units),
             frames=tuple(self._tracks[unit.excerpt.track].frames for unit in units),
-            references=torch.from_numpy(references).to(self.device) if self.separator.reads_references else None,
+            references=torch.from_numpy(references).to(self.device) if self.built.reads_references else None,
         )
-        began = time.perf_counter()
-        with torch.inference_mode():
-            stems = self.separator.separate(batch).cpu()  # [B, K, T]
-        seconds = (time.perf_counter() - began) / len(units)
-        _require_shape(stems, references.shape, "[B, K, T]")
-        return [self.write(unit, estimate, seconds, self.device) for unit, estimate in zip(units, stems, strict=True)]
+        stems: torch.Tensor = self.built.separate(batch)
+        return stems
 
-    def _references(self, unit: WorkUnit) -> audio.Samples:
-        """The true stems ``[K, T]`` of a unit's excerpt, verified; the units of a track come one after the other."""
-        track, start = unit.excerpt.track, unit.excerpt.start
-        if self._last is None or self._last[0] != track:
-            self._last = (track, self.dataset.stems(self._tracks[track], verify=True))
-        return self._last[1][:, start : start + unit.excerpt.length]
+
+class Generating(Sampling):
+    """A generator at work on its task."""
+
+    doing = "generating"
+
+    def sample(self, units: list[WorkUnit], references: audio.Samples) -> torch.Tensor:
+        task = self.system.task
+        assert task is not None
+        request = Request(
+            stems=task.stems,
+            given={stem: torch.from_numpy(references[:, STEMS.index(stem)]).to(self.device) for stem in task.given},
+            seeds=tuple(unit.seed for unit in units),
+            length=references.shape[2],
+            device=self.device,
+            elsewhere=None
+            if self.system.borrows is None
+            else torch.from_numpy(np.stack([self._borrow(unit, task.stems) for unit in units])).to(self.device),
+        )
+        stems: torch.Tensor = self.built.generate(request)
+        return stems
+
+    def _borrow(self, unit: WorkUnit, stems: Sequence[str]) -> audio.Samples:
+        """The real stems ``[J, T]`` from where the plan says."""
+        pairs = zip(stems, unit.elsewhere, strict=True)
+        return np.stack([self.read(excerpt)[STEMS.index(stem)] for stem, excerpt in pairs])
 
 
 class Combining(Worker):

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from omegaconf import DictConfig
+
 from benchmarks.notices import progress
+from benchmarks.spec import Task, resolve_all
 from gmsdi import SAMPLE_RATE, STEMS, audio
 from gmsdi.errors import BadInputError, near
-from gmsdi.generate import Generator
-from gmsdi.system import item_seed
+from gmsdi.system import Generator, Request, item_seed
 
 
 @dataclass(frozen=True)
@@ -59,18 +61,34 @@ class Order:
         return torch.from_numpy(np.ascontiguousarray(stem[: self.samples]))
 
 
-def generate(generator: Generator, order: Order, batch_size: int) -> list[Path]:
-    """Generate, and write the stems that are new, those that were given, and the mix of them; the folders that were written."""
+def generate(systems: DictConfig, order: Order, batch_size: int, device: str) -> list[Path]:
+    """Generate with the one system, and write the stems that are new, those that were given, and the mix of them.
+
+    Returns the folders that were written. ``BadInputError`` unless there is one system, which can do what the order says.
+    """
     given = order.stems()
+    generator = _lone_generator(systems, Task(order.prompts, tuple(given)))
     with progress(f"generating {', '.join(order.prompts)}", order.count) as advance:
         for first in range(0, order.count, batch_size):
             items = range(first, min(first + batch_size, order.count))
             seeds = [item_seed(order.seed, "generation", item) for item in items]
-            found = generator.generate(order.prompts, given, seeds, order.samples).stems.float().cpu().numpy()
+            there = {stem: samples.to(device).expand(len(seeds), -1) for stem, samples in given.items()}
+            request = Request(order.prompts, there, tuple(seeds), order.samples, device)
+            found = generator.generate(request).float().cpu().numpy()
             for item, stems in zip(items, found, strict=True):
                 _write(order.folders[item], dict(zip(order.prompts, stems, strict=True)), given)
             advance(len(items))
     return order.folders
+
+
+def _lone_generator(systems: DictConfig, task: Task) -> Generator:
+    if len(systems) != 1:
+        raise BadInputError(f"one system generates, {len(systems)} are given ({', '.join(systems)}); give system=NAME")
+    (spec,) = resolve_all(systems, [task])
+    if spec.lacks or spec.borrows is not None:
+        raise BadInputError(f"system {spec.row}: {spec.lacks or 'generates nothing, it is made of real stems'}; give another system=NAME")
+    generator: Generator = spec.build()
+    return generator
 
 
 def _write(folder: Path, generated: dict[str, audio.Samples], given: dict[str, torch.Tensor]) -> None:

@@ -8,6 +8,7 @@ from itertools import groupby
 
 from benchmarks.data.dataset import Dataset
 from benchmarks.execute import Failures, NotCovered, execute
+from benchmarks.metrics.judges import Judge
 from benchmarks.metrics.scores import Metric
 from benchmarks.plan import Plan, WorkUnit, with_inputs
 from benchmarks.score import score, score_key
@@ -24,7 +25,7 @@ class Job:
 
     plan: Plan
     dataset: Dataset
-    metrics: tuple[Metric, ...]
+    metrics: tuple[Metric | Judge, ...]
     store: Store
     batch_size: int
     keep_audio: KeepAudio
@@ -180,5 +181,5 @@ def _by_track(units: Iterable[WorkUnit], job: Job) -> Iterator[tuple[bool, Itera
         yield _is_scored(job.plan.units[system, track], job.metrics, job.store), group
 
 
-def _is_scored(units: Sequence[WorkUnit], metrics: Sequence[Metric], store: Store) -> bool:
+def _is_scored(units: Sequence[WorkUnit], metrics: Sequence[Metric | Judge], store: Store) -> bool:
     return all(score_key(metric, units, store) in store.scores for metric in metrics)

@@ -9,7 +9,8 @@ from benchmarks.spec import SystemSpec
 from gmsdi.errors import BadInputError
 from gmsdi.system import item_seed
 
-TASK = "separation"
+SEPARATION = "separation"
+GENERATION = "generation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class WorkUnit:
 
     ``seed`` leaves the system out: all systems meet the same noise, which sharpens paired tests. ``inputs`` are the units on the same
     excerpt that a derived system makes this one of; those of replicate 0 are their systems' own, the same that their rows have.
+    ``elsewhere`` are the excerpts that a system borrows from, one for each stem of its task.
     """
 
     id: str
@@ -26,6 +28,7 @@ class WorkUnit:
     seed: int
     replicate: int
     inputs: tuple["WorkUnit", ...] = ()
+    elsewhere: tuple[Excerpt, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,28 @@ class Protocol:
         count = min(self.chunks_per_track or len(whole), len(whole))
         return [whole[(2 * i + 1) * len(whole) // (2 * count)] for i in range(count)]
 
+    def elsewhere(self, track: Track, excerpt: Excerpt, stems: Sequence[str], plays: Sequence[bool]) -> Excerpt:
+        """Of a track's chunks that are not run the one in which ``stems`` play most as ``plays`` says, and of those the nearest.
+
+        ``excerpt``, of any track, says what is near. ``BadInputError`` when all chunks of the track are run.
+        """
+        taken = {each.start for each in self.excerpts(track)}
+        free = [each for each in excerpts(track, self.chunk) if each.start not in taken]
+        if not free:
+            raise BadInputError(
+                f"{track.name}: protocol={self.name} runs all its chunks, which leaves none for a system of real stems; "
+                "give protocol.chunks_per_track=N with a smaller N, or leave that system out"
+            )
+
+        def differs(each: Excerpt) -> tuple[int, int]:
+            unlike = sum(
+                track.plays(stem, each.start, each.length) != wanted
+                for stem, wanted in zip(stems, plays, strict=True)
+            )
+            return unlike, abs(each.start - excerpt.start)
+
+        return min(free, key=differs)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -87,10 +112,17 @@ class Plan:
 def make_plan(manifest: DatasetManifest, protocol: Protocol, systems: Sequence[SystemSpec], seed: int) -> Plan:
     """Plan every system on every excerpt. ``BadInputError`` when no track is as long as one chunk."""
     units: dict[tuple[str, str], tuple[WorkUnit, ...]] = {}
-    for track in manifest.tracks:
+    lenders = [track for track in manifest.tracks if protocol.excerpts(track)]
+    for place, track in enumerate(lenders):
         pieces = protocol.excerpts(track)
-        for system in systems if pieces else ():
-            units[system.id, track.name] = tuple(make_unit(system, excerpt, seed) for excerpt in pieces)
+        for system in systems:
+            if system.lacks:
+                continue
+            wanted = [excerpt for excerpt in pieces if _counts(system, track, excerpt)]
+            units[system.id, track.name] = tuple(
+                make_unit(system, excerpt, seed, elsewhere=_elsewhere(system, lenders, place, excerpt, protocol))
+                for excerpt in wanted
+            )
     if not units:
         raise BadInputError(
             f"{manifest.title} {manifest.split}: no track holds a chunk of {protocol.chunk / manifest.rate:.2f} s, "
@@ -99,15 +131,46 @@ def make_plan(manifest: DatasetManifest, protocol: Protocol, systems: Sequence[S
     return Plan(manifest, protocol, tuple(systems), units)
 
 
-def make_unit(system: SystemSpec, excerpt: Excerpt, seed: int, replicate: int = 0) -> WorkUnit:
+def _counts(system: SystemSpec, track: Track, excerpt: Excerpt) -> bool:
+    """Whether an excerpt is one of a system's: stems that go with nothing are compared with real ones, of which one must play."""
+    task = system.task
+    return not task or bool(task.given) or any(track.plays(stem, excerpt.start, excerpt.length) for stem in task.stems)
+
+
+def _elsewhere(
+    system: SystemSpec, tracks: Sequence[Track], place: int, excerpt: Excerpt, protocol: Protocol
+) -> tuple[Excerpt, ...]:
+    """Where a system borrows the stems of its task from; nowhere unless it does.
+
+    The stems of the song itself come from one place, so that they fit each other; those of other songs from a song each.
+    """
+    if system.borrows is None or system.task is None:
+        return ()
+    stems = system.task.stems
+    plays = [tracks[place].plays(stem, excerpt.start, excerpt.length) for stem in stems]
+    if system.borrows == 0:
+        return (protocol.elsewhere(tracks[place], excerpt, stems, plays),) * len(stems)
+    others = [tracks[(place + system.borrows + k) % len(tracks)] for k in range(len(stems))]
+    if tracks[place] in others:
+        raise BadInputError(f"{len(tracks)} songs are too few for {system.row}, which takes stems of other songs")
+    return tuple(
+        protocol.elsewhere(track, excerpt, [stem], [wanted])
+        for track, stem, wanted in zip(others, stems, plays, strict=True)
+    )
+
+
+def make_unit(
+    system: SystemSpec, excerpt: Excerpt, seed: int, replicate: int = 0, elsewhere: tuple[Excerpt, ...] = ()
+) -> WorkUnit:
     """The unit of a system on an excerpt, and all that it is made of."""
     return WorkUnit(
-        _unit_id(system.id, excerpt.id, seed, replicate),
+        _unit_id(system, excerpt, seed, replicate, elsewhere),
         system,
         excerpt,
         item_seed(seed, excerpt.id, replicate),
         replicate,
         tuple(make_unit(each.system, excerpt, seed, each.replicate) for each in system.inputs),
+        elsewhere,
     )
 
 
@@ -121,5 +184,7 @@ def with_inputs(units: Iterable[WorkUnit]) -> dict[str, WorkUnit]:
     return found
 
 
-def _unit_id(system: str, excerpt: str, seed: int, replicate: int) -> str:
-    return hashlib.sha256(f"{TASK}\n{system}\n{excerpt}\n{seed}\n{replicate}".encode()).hexdigest()
+def _unit_id(system: SystemSpec, excerpt: Excerpt, seed: int, replicate: int, elsewhere: Sequence[Excerpt]) -> str:
+    task = GENERATION if system.task else SEPARATION
+    parts = [task, system.id, excerpt.id, seed, replicate, *(each.id for each in elsewhere)]
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()

@@ -12,6 +12,7 @@ from benchmarks.data.dataset import Dataset
 from benchmarks.data.manifest import Track
 from benchmarks.identity import digest
 from benchmarks.journal import Record
+from benchmarks.metrics.judges import Judge, Piece
 from benchmarks.metrics.scores import Metric, WindowScores
 from benchmarks.notices import progress
 from benchmarks.plan import Plan, WorkUnit
@@ -27,12 +28,12 @@ class ScoreTask:
     """One metric of one track through one system: all the track's units are done."""
 
     key: str
-    metric: Metric
+    metric: Metric | Judge
     track: Track
     units: tuple[WorkUnit, ...]
 
 
-def score_key(metric: Metric, units: Sequence[WorkUnit], store: Store) -> str | None:
+def score_key(metric: Metric | Judge, units: Sequence[WorkUnit], store: Store) -> str | None:
     """The address of a score: the metric's signature, the excerpts' content and the outputs' hashes. None while a unit is not done."""
     outputs = [store.outputs.get(unit.id) for unit in units]
     if any(output is None for output in outputs):
@@ -43,10 +44,13 @@ def score_key(metric: Metric, units: Sequence[WorkUnit], store: Store) -> str | 
         [output.sha256 for output in outputs if output],
     ]
     stems = units[0].system.stems
+    task = units[0].system.task
+    if task:
+        return digest([*measured, task.stems, task.given])
     return digest(measured if stems == STEMS else [*measured, stems])
 
 
-def score(system: SystemSpec, plan: Plan, metrics: Sequence[Metric], dataset: Dataset, store: Store, run: str) -> None:
+def score(system: SystemSpec, plan: Plan, metrics: Sequence[Metric | Judge], dataset: Dataset, store: Store, run: str) -> None:
     """Score every track of ``system`` whose audio is all there and that has no score yet. Memory does not grow with the tracks.
 
     Raises ``IntegrityError`` for an output or a reference that is not what was recorded.
@@ -71,20 +75,17 @@ def score(system: SystemSpec, plan: Plan, metrics: Sequence[Metric], dataset: Da
             advance(len(batch))
 
 
-def _tasks(system: SystemSpec, plan: Plan, metrics: Sequence[Metric], store: Store) -> Iterator[ScoreTask]:
+def _tasks(system: SystemSpec, plan: Plan, metrics: Sequence[Metric | Judge], store: Store) -> Iterator[ScoreTask]:
     for track in plan.tracks:
-        units = plan.units[system.id, track.name]
-        for metric in metrics:
+        units = plan.units.get((system.id, track.name), ())
+        for metric in metrics if units else ():
             if (key := score_key(metric, units, store)) is not None:
                 yield ScoreTask(key, metric, track, units)
 
 
 def _score(task: ScoreTask, dataset: Dataset, store: Store, run: str) -> Record:
-    references = dataset.stems(task.track, verify=True)
-    references = np.concatenate([_excerpt(references, unit) for unit in task.units], axis=1)
-    estimates = np.concatenate([store.read_output(unit) for unit in task.units], axis=1)
-    columns = task.metric(estimates, references, dataset.manifest.rate)
-    stems = task.units[0].system.stems
+    """The record of a score. What it holds beside what it is of depends on whether stems were separated or generated."""
+    measure = _separated if isinstance(task.metric, Metric) else _generated
     return {
         "key": task.key,
         "metric": task.metric.signature,
@@ -92,9 +93,32 @@ def _score(task: ScoreTask, dataset: Dataset, store: Store, run: str) -> Record:
         "track": task.track.name,
         "units": [unit.id for unit in task.units],
         "outputs": [store.outputs[unit.id].sha256 for unit in task.units],
-        "columns": {name: _to_json(_defined(scores, stems)) for name, scores in columns.items()},
+        **measure(task, dataset, store),
         "run": run,
     }
+
+
+def _separated(task: ScoreTask, dataset: Dataset, store: Store) -> Record:
+    """A track's excerpts put together, measured against its true stems."""
+    references = dataset.stems(task.track, verify=True)
+    references = np.concatenate([_excerpt(references, unit) for unit in task.units], axis=1)
+    estimates = np.concatenate([store.read_output(unit) for unit in task.units], axis=1)
+    assert isinstance(task.metric, Metric)
+    columns = task.metric(estimates, references, dataset.manifest.rate)
+    stems = task.units[0].system.stems
+    return {"columns": {name: _to_json(_defined(scores, stems)) for name, scores in columns.items()}}
+
+
+def _generated(task: ScoreTask, dataset: Dataset, store: Store) -> Record:
+    """What is found of each excerpt by itself."""
+    assert isinstance(task.metric, Judge)
+    found = []
+    for unit in task.units:
+        assert unit.system.task is not None
+        real = dataset.stretch(task.track, unit.excerpt.start, unit.excerpt.length)
+        piece = Piece(unit.system.task, store.read_output(unit), real, dataset.manifest.rate)
+        found.append(task.metric.judge(piece, store.embeddings))
+    return {"excerpts": found}
 
 
 def _defined(scores: WindowScores, stems: tuple[str, ...]) -> WindowScores:

@@ -3,7 +3,8 @@
 import functools
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,20 @@ from benchmarks.config import build
 from benchmarks.identity import canonical, digest
 from gmsdi import STEMS
 from gmsdi.errors import BadInputError, one_line
-from gmsdi.system import Derived, Separator
+from gmsdi.system import Derived, Generator, Separator
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a generator is to do: make ``stems`` that go with those that are ``given``, which are real."""
+
+    stems: tuple[str, ...]
+    given: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The initials of the stems, as MSDM names the columns of sub-FAD."""
+        return "".join(stem[0].upper() for stem in self.stems)
 
 
 @dataclass(frozen=True)
@@ -34,12 +48,20 @@ class SystemSpec:
     inputs: tuple["Input", ...] = ()
     derived: Derived | None = field(default=None, compare=False)
     about: str = field(default="", compare=False)  # what it was trained on, for a reader
-    stems: tuple[str, ...] = STEMS  # that it separates
+    stems: tuple[str, ...] = STEMS  # that it separates, or generates
+    task: Task | None = None  # of a generator; one row of a table has a system for each task
+    row: str = ""  # the node of ``systems`` that it was made from
+    lacks: str = ""  # why it cannot do its task
+    borrows: int | None = None  # see ``Generator.borrows``
 
-    def build(self) -> Separator:
-        """The system itself: loads weights, so only where it runs."""
-        separator: Separator = build(self.config)
-        return separator
+    def build(self) -> Any:
+        """The ``Separator`` or ``Generator`` itself: loads weights, so only where it runs."""
+        return build(self.config)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The stems of which there is a file: of separators always all, of generators those that they were asked for."""
+        return self.task.stems if self.task else STEMS
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -62,20 +84,46 @@ def resolve(name: str, node: DictConfig) -> SystemSpec:
     return resolve_all({name: node})[0]
 
 
-def resolve_all(nodes: Mapping[str, DictConfig]) -> list[SystemSpec]:
+def resolve_all(nodes: Mapping[str, DictConfig], tasks: Sequence[Task] = ()) -> list[SystemSpec]:
     """Resolve the nodes of ``systems`` (``label`` and ``separator`` each), as hydra composed them; they may name each other.
+
+    With ``tasks`` they have a ``generator`` each, and are as many systems as there are tasks.
 
     The identity holds the class, all arguments of its constructor with the defaults of the code filled in, those of the classes that
     its arguments are made of too, and instead of each path the sha256 of what lies there: another default anywhere, or another
     checkpoint under the same name, is another system. A system that is made of others is its class, what that adds, and their ids.
     """
+    if tasks:
+        return [spec for name, node in nodes.items() for spec in _resolve_generator(name, node, tasks)]
     specs: dict[str, SystemSpec] = {}
     return [_resolve(name, nodes, specs, ()) for name in nodes]
 
 
 def stands_alone(name: str, node: DictConfig) -> bool:
     """Whether a system is not made of others."""
-    return not issubclass(_read(name, node)[0], Derived)
+    return not issubclass(_read(name, node, "separator", (Separator, Derived))[0], Derived)
+
+
+def _resolve_generator(name: str, node: DictConfig, tasks: Sequence[Task]) -> Iterator[SystemSpec]:
+    """The systems of a node with a ``generator``: one a task."""
+    target, config, arguments = _read(name, node, "generator", Generator)
+    with _blaming(name):
+        identity, about = {"class": _path(target), "is": target.identify(**arguments)}, target.describe(**arguments)
+    for task in tasks:
+        of_task = {**identity, "stems": list(task.stems), "given": list(task.given)}
+        yield SystemSpec(
+            name=f"{name} {task.name}",
+            label=str(node.label),
+            id=digest(of_task),
+            identity=canonical(of_task),
+            config=config,
+            about=about,
+            stems=task.stems,
+            task=task,
+            row=name,
+            lacks=target.lacks(task.stems, task.given),
+            borrows=target.borrows(**arguments),
+        )
 
 
 def _resolve(
@@ -87,7 +135,7 @@ def _resolve(
     if name not in nodes:
         raise BadInputError(f"system {users[-1]} is made of {name}; add {name} to system=[…]")
     if name not in specs:
-        target, config, arguments = _read(name, nodes[name])
+        target, config, arguments = _read(name, nodes[name], "separator", (Separator, Derived))
         derived = _make_derived(name, config) if issubclass(target, Derived) else None
         inputs = tuple(
             Input(_resolve(of, nodes, specs, (*users, name)), replicate)
@@ -95,7 +143,9 @@ def _resolve(
         )
         _require_replicates(name, inputs)
         if derived is None:
-            identity, about, stems = _identify(name, target, arguments)
+            with _blaming(name):
+                identity = {"class": _path(target), "is": target.identify(**arguments)}
+                about, stems = target.describe(**arguments), target.stems(**arguments)
         else:
             made_of = [[each.system.id, each.replicate] for each in inputs]
             identity = {"class": _path(target), "is": derived.identity(), "inputs": made_of}
@@ -103,34 +153,32 @@ def _resolve(
             stems = derived.stems([each.system.stems for each in inputs])
         label = str(nodes[name].label)
         specs[name] = SystemSpec(
-            name, label, digest(identity), canonical(identity), config, inputs, derived, about, stems
+            name, label, digest(identity), canonical(identity), config, inputs, derived, about, stems, row=name
         )
     return specs[name]
 
 
-def _read(name: str, node: DictConfig) -> tuple[Any, DictConfig, dict[str, Any]]:
-    """The class that a node of ``systems`` names, its config, and all arguments of its constructor."""
-    config = node.get("separator")
+def _read(name: str, node: DictConfig, key: str, kinds: Any) -> tuple[Any, DictConfig, dict[str, Any]]:
+    """The class under ``key`` of a node of ``systems``, which must be one of ``kinds``, its config, and all arguments of its constructor."""
+    config = node.get(key)
     if config is None or "_target_" not in config or "label" not in node:
-        raise BadInputError(f"system {name}: needs a label and a separator with a _target_; see configs/system/")
+        raise BadInputError(f"system {name}: needs a label and a {key} with a _target_; see configs/system/")
     given: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     given.pop("_target_")
     try:
         target = get_class(config._target_)
-        if not issubclass(target, Separator | Derived):
-            raise BadInputError(f"{target.__name__} is neither a Separator nor Derived (gmsdi/system.py)")
+        if not issubclass(target, kinds):
+            raise BadInputError(f"{target.__name__} is no {key} (gmsdi/system.py)")
         return target, config, _arguments(target, given)
     except (ImportError, ValueError, BadInputError) as error:
         raise BadInputError(f"system {name}: {one_line(error)}; see configs/system/{name}.yaml") from None
 
 
-def _identify(
-    name: str, target: type[Separator], arguments: Mapping[str, Any]
-) -> tuple[dict[str, Any], str, tuple[str, ...]]:
-    """What a system is, what there is to say of it, and the stems that it separates."""
+@contextmanager
+def _blaming(name: str) -> Iterator[None]:
+    """Say which system it is that a file lacks or is wrong for."""
     try:
-        identity = {"class": _path(target), "is": target.identify(**arguments)}
-        return identity, target.describe(**arguments), target.stems(**arguments)
+        yield
     except BadInputError as error:
         raise BadInputError(f"system {name}: {error}; mend that, or leave it out of system=[…]") from None
 

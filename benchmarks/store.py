@@ -7,6 +7,7 @@ Layout below the root:
     outputs/*.jsonl    completion records, written last: the hashes of each output's files
     scores/*.jsonl     a metric's scores of one track through one system
     failures/*.jsonl   what went wrong with which unit, once per attempt
+    embeddings/ab/KEY.npy              of generated and real audio, by what they were computed from
     runs/RUN.json      provenance: code, versions, machine
     leases/            what is being computed right now, and by whom
 
@@ -17,21 +18,24 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.identity import canonical, digest, short
 from benchmarks.journal import Journal, Record
 from benchmarks.lease import Leases
 from benchmarks.notices import warn
 from benchmarks.plan import WorkUnit
-from gmsdi import STEMS, audio
+from gmsdi import audio
 from gmsdi.errors import BadInputError, IntegrityError, one_line
+
+Floats = npt.NDArray[np.float64]
 
 KeepAudio = Literal["float32", "flac", "false"]
 
@@ -41,7 +45,7 @@ class Output:
     """The completion record of a unit: the sha256 of each stem's file and, over them, of the whole output."""
 
     unit: str
-    files: tuple[str, ...]  # in the order of STEMS
+    files: tuple[str, ...]  # of the stems that its system outputs, in their order
     seconds: float
     bytes: int
     device: str
@@ -84,14 +88,14 @@ class Store:
     def write_output(
         self, unit: WorkUnit, stems: audio.Samples, rate: int, seconds: float, device: str, run: str
     ) -> Output:
-        """Write stems ``[K, T]`` with a sidecar that says what they are. Not done until ``record_outputs``."""
+        """Write the stems ``[K, T]`` that the unit's system outputs, with a sidecar that says what they are. Not done until ``record_outputs``."""
         folder = self.audio_folder(unit.id)
         temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
         temporary.mkdir(parents=True)
         try:
-            for stem, samples in zip(STEMS, stems, strict=True):
+            for stem, samples in zip(unit.system.outputs, stems, strict=True):
                 audio.write(temporary / f"{stem}.wav", samples[None], rate)
-            files = tuple(audio.file_sha256(temporary / f"{stem}.wav") for stem in STEMS)
+            files = tuple(audio.file_sha256(temporary / f"{stem}.wav") for stem in unit.system.outputs)
             output = Output(unit.id, files, round(seconds, 6), stems.nbytes, device, run)
             sidecar = _sidecar(unit, output, [self.outputs[each.id] for each in unit.inputs])
             (temporary / "unit.json").write_text(canonical(sidecar) + "\n")
@@ -126,7 +130,7 @@ class Store:
         """The stems ``[K, T]`` of a finished unit; ``IntegrityError`` unless every file is the one that was recorded."""
         folder, output = self.audio_folder(unit.id), self.outputs[unit.id]
         stems = []
-        for stem, recorded in zip(STEMS, output.files, strict=True):
+        for stem, recorded in zip(unit.system.outputs, output.files, strict=True):
             path = folder / f"{stem}.wav"
             if not path.exists():
                 raise IntegrityError(f"{path}: recorded as done but gone; remove {folder} and run again")
@@ -168,13 +172,28 @@ class Store:
         if keep == "flac":
             listening = self.root / "flac" / unit.id[:2] / unit.id
             listening.mkdir(parents=True, exist_ok=True)
-            for stem in STEMS:
+            for stem in unit.system.outputs:
                 samples, rate = audio.read(folder / f"{stem}.wav")
                 peak = max(1.0, float(np.abs(samples).max()))
                 audio.write(listening / f"{stem}.flac", samples / np.float32(peak), rate, subtype="PCM_24")
         doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
         folder.rename(doomed)  # in one step, so that a half-removed folder never looks like an output
         shutil.rmtree(doomed)
+
+    def embeddings(self, key: str, make: Callable[[], Floats]) -> Floats:
+        """The embeddings ``[n, d]`` under ``key``, made if they are not there. Whoever else makes them makes the same."""
+        path = self.root / "embeddings" / key[:2] / f"{key}.npy"
+        try:
+            with path.open("rb") as file:
+                found: Floats = np.load(file)
+        except FileNotFoundError:
+            found = make()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with audio.atomic(path) as temporary, temporary.open("wb") as file:
+                np.save(file, found)
+        except ValueError:
+            raise IntegrityError(f"{path}: damaged; remove the file and run again") from None
+        return found
 
     def record_scores(self, records: Iterable[Record]) -> None:
         """Record scores; equal keys mean equal scores."""
@@ -227,6 +246,7 @@ def _sidecar(unit: WorkUnit, output: Output, inputs: Sequence[Output]) -> dict[s
         "seed": unit.seed,
         "replicate": unit.replicate,
         "inputs": [{"unit": each.unit, "sha256": each.sha256} for each in inputs],
+        "elsewhere": [[each.track, each.start] for each in unit.elsewhere],
         **_output_record(output),
     }
 

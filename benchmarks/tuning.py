@@ -16,8 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from benchmarks import config
 from benchmarks.launch import Job
 from benchmarks.tables import markdown
-from benchmarks.tables.table import COLUMNS, Measured, MeasuredRow, Table
-from gmsdi import STEMS, audio
+from benchmarks.tables.table import Measured, MeasuredRow, Table
+from gmsdi import audio
 from gmsdi.errors import BadInputError, IntegrityError
 
 SPLIT = "validation"
@@ -75,26 +75,30 @@ def _short(override: str) -> str:
 def write(
     folder: Path, name: str, table: Table, rows: dict[str, tuple[str, ...]], job: Job, command: Sequence[str]
 ) -> tuple[Path, Path]:
-    """``NAME.md``, the table, and ``NAME.yaml``: the best row, the best row of each stem, and everything that was tried.
+    """``NAME.md``, the table, and ``NAME.yaml``: the best row, the best row of each column, and everything that was tried.
 
-    The last group of the table's columns decides. Raises ``IntegrityError`` when no row is complete.
+    The last group of the table's columns decides, by its last column. Raises ``IntegrityError`` when no row is complete.
     """
-    complete = [row for row in table.rows if row.tracks == row.expected and _cell(row, "all").value is not None]
+    group = table.groups[-1]
+    complete = [row for row in table.rows if row.tracks == row.expected and row.cells[-1][-1].value is not None]
     if not complete:
         raise IntegrityError(f"{name}: no combination has all stems measured on all songs, so there is none to choose")
-    best = max(complete, key=lambda row: _value(row, "all"))
+
+    def best(column: int) -> MeasuredRow:
+        return max(complete, key=lambda row: _merit(row.cells[-1][column], table))
+
     content = {
-        "chosen": {"row": best.name, "overrides": list(rows[best.name])},
-        "choice": {stem: max(complete, key=lambda row: _value(row, stem)).name for stem in STEMS},
+        "chosen": {"row": best(-1).name, "overrides": list(rows[best(-1).name])},
+        "choice": {column: best(place).name for place, column in enumerate(group.columns[:-1])},
         "on": {
             "dataset": table.dataset,
             "digest": table.dataset_digest,
             "protocol": table.protocol,
-            "metric": table.groups[-1].signature,
-            "decided by": table.groups[-1].title,
+            "metric": group.signature,
+            "decided by": group.title,
         },
         "by": {"command": " ".join(command), "commit": job.store.run(job.run)["commit"], "run": job.run},
-        "rows": [_row(row, rows[row.name], job) for row in table.rows],
+        "rows": [_row(row, group.columns, rows[row.name], job) for row in table.rows],
     }
     folder.mkdir(parents=True, exist_ok=True)
     written = folder / f"{name}.yaml", folder / f"{name}.md"
@@ -105,25 +109,26 @@ def write(
     return written
 
 
-def _cell(row: MeasuredRow, column: str) -> Measured:
-    return row.cells[-1][COLUMNS.index(column)]
+def _merit(cell: Measured, table: Table) -> float:
+    """What is the higher the better, whatever the metric."""
+    if cell.value is None:
+        return float("-inf")
+    return cell.value if table.better == "higher" else -cell.value
 
 
-def _value(row: MeasuredRow, column: str) -> float:
-    value = _cell(row, column).value
-    return float("-inf") if value is None else value
-
-
-def _row(row: MeasuredRow, combination: tuple[str, ...], job: Job) -> dict[str, Any]:
+def _row(row: MeasuredRow, columns: Sequence[str], combination: tuple[str, ...], job: Job) -> dict[str, Any]:
     """What was found of a combination; ``seconds`` are those of a chunk, on the machine that ran it."""
     seconds = [job.store.outputs[unit].seconds for unit in row.units if unit in job.store.outputs]
-    mean = _cell(row, "all")
+    cells = row.cells[-1]
     return {
         "row": row.name,
         "overrides": list(combination),
         "system": row.system,
-        **{column: None if (value := _cell(row, column).value) is None else round(value, 3) for column in COLUMNS},
-        "interval": [None if bound is None else round(bound, 3) for bound in (mean.low, mean.high)],
+        **{
+            column: None if cell.value is None else round(cell.value, 3)
+            for column, cell in zip(columns, cells, strict=True)
+        },
+        "interval": [None if bound is None else round(bound, 3) for bound in (cells[-1].low, cells[-1].high)],
         "songs": f"{row.tracks}/{row.expected}",
         "seconds": round(sum(seconds) / len(seconds), 2) if seconds else None,
     }

@@ -17,13 +17,14 @@ from benchmarks.data.dataset import Dataset, track_folders
 from benchmarks.data.msdm_layout import MsdmLayout
 from benchmarks.execute import Failures
 from benchmarks.launch import Job, to_do
+from benchmarks.metrics.judges import Judge
 from benchmarks.metrics.scores import Metric
 from benchmarks.notices import say
 from benchmarks.plan import make_plan
 from benchmarks.provenance import provenance
-from benchmarks.spec import resolve_all
+from benchmarks.spec import Task, resolve_all
 from benchmarks.store import KeepAudio, Store, open_store
-from gmsdi import SAMPLE_RATE, STEMS
+from gmsdi import SAMPLE_RATE
 from gmsdi.errors import BadInputError, IntegrityError
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def table(config: DictConfig) -> int:
     made = _table(config, job)
     with suppress(SystemExit):  # rich's answer to a reader who has seen enough (`| head`); the files are still due
         print_table(made, Console())
-    for path in write_all(made, Path(config.out)):
+    for path in write_all(made, Path(config.out), build(config.table.plot)):
         say(f"wrote {path}")
     if made.partial and not config.allow_partial:
         raise IntegrityError(
@@ -163,9 +164,8 @@ def generate(config: DictConfig) -> int:
     given = Path(config.given) if config.given else None
     samples = round(config.seconds * SAMPLE_RATE)
     order = Order(tuple(words(config.prompt)), given, config.n, samples, config.seed, Path(config.out))
-    generator = build(config.generation)
-    generator.sigmas = generator.sigmas.to(_device(config.device))
-    for folder in generate(generator, order, config.batch_size):
+    device = _device(config.device)
+    for folder in generate(config.systems, order, config.batch_size, device):
         say(f"wrote {folder}")
     return 0
 
@@ -178,11 +178,23 @@ def doctor(config: DictConfig) -> int:
 
 
 def _table(config: DictConfig, job: Job) -> "Table":
-    from benchmarks.aggregate import make_table
+    from benchmarks import aggregate, distributions
 
-    metrics = dict(zip(config.metrics, job.metrics, strict=True))
-    content: dict[str, Any] = OmegaConf.to_container(config.table, resolve=True)  # type: ignore[assignment]
-    return make_table(content, job.plan, metrics, job.store, provenance(job.device))
+    metrics: dict[str, Any] = dict(zip(config.metrics, job.metrics, strict=True))
+    make_table = distributions.make_table if _tasks(config) else aggregate.make_table
+    return make_table(_content(config.table), job.plan, metrics, job.store, provenance(job.device))
+
+
+def _content(node: DictConfig) -> dict[str, Any]:
+    content: dict[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
+    return content
+
+
+def _tasks(config: DictConfig) -> tuple[Task, ...]:
+    """What generators are to do for the table; nothing for a table of separation."""
+    from benchmarks.distributions import tasks_of
+
+    return tasks_of(_content(config.table))
 
 
 def _carry_out(config: DictConfig) -> tuple[Job, Failures]:
@@ -202,8 +214,8 @@ def job_of(config: DictConfig, store: Store) -> Job:
     if not config.systems or not config.metrics:
         raise BadInputError("there is nothing to do: give at least one system=[…] and one metric=[…]")
     _require_batch_size(config)
-    systems = resolve_all(config.systems)
-    metrics: tuple[Metric, ...] = tuple(build(metric) for metric in config.metrics.values())
+    systems = resolve_all(config.systems, _tasks(config))
+    metrics: tuple[Metric | Judge, ...] = tuple(build(metric) for metric in config.metrics.values())
     dataset = _dataset(config)
     plan = make_plan(dataset.manifest, build(config.protocol), systems, config.seed)
     return Job(plan, dataset, metrics, store, config.batch_size, cast(KeepAudio, keep_audio), _device(config.device))
@@ -239,12 +251,12 @@ def _print_cost(job: Job) -> None:
     for heading in ("system", "units", "missing", "seconds", "bytes"):
         grid.add_column(heading, justify="left" if heading == "system" else "right")
     everything, lacking = job.plan.everything(), to_do(job)
-    for system in job.plan.systems:
+    for system in (system for system in job.plan.systems if not system.lacks):
         units = [unit for unit in everything.values() if unit.system.id == system.id]
         missing = [unit for unit in units if unit.id in lacking]
         timings = [job.store.outputs[unit.id].seconds for unit in units if unit.id in job.store.outputs]
         seconds = f"{len(missing) * sum(timings) / len(timings):,.1f}" if timings else "unknown"
-        size = sum(len(STEMS) * 4 * unit.excerpt.length for unit in missing)
+        size = sum(len(unit.system.outputs) * 4 * unit.excerpt.length for unit in missing)
         free = system.inputs or not missing
         grid.add_row(system.name, str(len(units)), str(len(missing)), "0" if free else seconds, f"{size:,}")
     Console().print(grid)

@@ -46,6 +46,12 @@ def read(path: Path | str) -> tuple[Samples, int]:
     return samples, rate
 
 
+def read_stretch(path: Path, start: int, length: int) -> Samples:
+    """``length`` samples ``[channels, length]`` from ``start`` of a file that is known to be sound and as long as that."""
+    samples: Samples = soundfile.read(path, length, start, dtype="float32", always_2d=True)[0].T
+    return samples
+
+
 def _read_float32(path: Path) -> tuple[Samples, int] | None:
     """Read a float32 WAV as it is; None for any other file, ``BadInputError`` for a truncated WAV of any kind.
 

@@ -1,4 +1,4 @@
-"""What couples sources and their mixture while all of them are generated: equation (2) of GMSDI.
+"""What couples sources while they are generated: equation (2) of GMSDI, MSDM's imputation, or nothing.
 
 Source: Postolache et al., "Generalized Multi-Source Inference for Text Conditioned Music Diffusion Models" (ICASSP 2024), equation (2).
 How strong the coupling is, γ, is not published.
@@ -60,3 +60,26 @@ class Coupled(Posterior):
         pull[:, :-1] = lacking[:, None] / self.gamma_sources(sigma)
         pull[:, -1] = -lacking / self.gamma_mixture(sigma)
         return x, self._own(x, sigma) - sigma * pull
+
+
+class Free(Posterior):
+    """Sources that nothing couples but their denoiser: one of all of them at once, or one each. ``mixture`` is not looked at."""
+
+    def drift(self, x: torch.Tensor, sigma: float, below: float) -> tuple[torch.Tensor, torch.Tensor]:
+        return x, self._own(x, sigma)
+
+
+@dataclass(frozen=True)
+class Imputed(Free):
+    """MSDM's imputation: of the sources of one joint denoiser some are given, and put in their places at every evaluation.
+
+    As in the code of Mariani et al. (ICLR 2024): what is ``known`` is re-noised to σ each time, by fresh ``noise``.
+    """
+
+    clean: torch.Tensor  # [B, K, T], read where known
+    known: torch.Tensor  # [K] bool
+    noise: Callable[[torch.Tensor], torch.Tensor]  # standard normal, of the shape of its argument
+
+    def drift(self, x: torch.Tensor, sigma: float, below: float) -> tuple[torch.Tensor, torch.Tensor]:
+        noised = self.clean + sigma * self.noise(self.clean)
+        return super().drift(torch.where(self.known[:, None], noised, x), sigma, below)

@@ -1,26 +1,32 @@
-"""Music by GMSDI: stems and the mixture that they make, all of it or to go with stems that are given.
+"""Music by GMSDI: stems and the mixture that they make, all of it or to go with stems that are given; and single stems.
 
 Source: Postolache et al., "Generalized Multi-Source Inference for Text Conditioned Music Diffusion Models" (ICASSP 2024), equation (2).
+γ, the guidance scale and the noise levels are not published: the ones in ``configs/generation`` are ours.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gmsdi import SAMPLE_RATE, STEMS
-from gmsdi.coupling import Coupled, Strength
+from gmsdi.coupling import Coupled, Free, Strength
 from gmsdi.denoiser import prompted
 from gmsdi.errors import BadInputError
 from gmsdi.model import build_encoder, load_denoiser
+from gmsdi.posterior import Posterior
 from gmsdi.prompts import Prompt, encode, join, one_against_rest
 from gmsdi.sampler import Sampler, Streams
+from gmsdi.system import Generator, Request
+from gmsdi.trained import Trained
 
 
 @dataclass(frozen=True)
 class Generated:
-    """``stems`` ``[B, K, T]`` of the prompts, in their order, and the ``mixture`` ``[B, T]`` that was sampled beside them.
+    """``stems`` ``[B, J, T]`` that were asked for, and the ``mixture`` ``[B, T]`` that was sampled beside them.
 
     The stems with those that were given add up to about the mixture, the nearer the stronger the coupling.
     """
@@ -29,11 +35,59 @@ class Generated:
     mixture: Tensor
 
 
-class Generator:
-    """Samples stems by their prompts, together with their mixture, from one network of mixtures at ``checkpoint``.
+class DiffusionGenerator(Trained, Generator):
+    """A generator that walks trained denoisers down the noise levels ``sigmas`` ``[steps + 1]``; ``bf16`` as for separators."""
 
-    A stem's negative prompt is all other stems, given ones too; the mixture's prompt is all of them joined, against the null prompt.
-    ``guidance`` is w in D_neg + w (D_pos − D_neg); ``gamma_sources`` and ``gamma_mixture`` are γ_x and γ_y; ``bf16`` as for separators.
+    def __init__(self, sigmas: Tensor, sampler: Sampler, bf16: bool) -> None:
+        self.sigmas = sigmas
+        self.sampler = sampler
+        self.bf16 = bf16
+
+    def start(self, request: Request, sources: int, streams: Streams) -> Tensor:
+        """Noise of the highest level, ``[B, sources, T]``."""
+        nothing = torch.zeros(len(request.seeds), 1, request.length, device=request.device)
+        return float(self.sigmas[0]) * streams.noise(nothing.expand(-1, sources, -1))
+
+    def sample(self, posterior: Posterior, start: Tensor, streams: Streams) -> Tensor:
+        """A sample ``[B, sources, T]`` of ``posterior``, from ``start`` of the same shape."""
+        with torch.autocast(start.device.type, torch.bfloat16, enabled=self.bf16):
+            return self.sampler.sample(posterior, self.sigmas, start, streams)
+
+
+class Prompted(DiffusionGenerator):
+    """What GMSDI's generators need: one network of mixtures at ``checkpoint``, asked for sources by prompts.
+
+    ``guidance`` is w in D_neg + w (D_pos − D_neg). With ``negatives`` a stem's negative prompt is all other stems; without it is the null
+    prompt, plain classifier-free guidance.
+    """
+
+    def __init__(
+        self, checkpoint: str, guidance: float, negatives: bool, sigmas: Tensor, sampler: Sampler, bf16: bool
+    ) -> None:
+        super().__init__(sigmas, sampler, bf16)
+        self.denoiser, manifest = load_denoiser(checkpoint, kind="gmsdi", rate=SAMPLE_RATE, stems=STEMS)
+        self.encoder = build_encoder(manifest.config["text"])
+        self.guidance = guidance
+        self.negatives = negatives
+
+    @classmethod
+    def weights(cls, **arguments: Any) -> Iterable[Path]:
+        return [Path(arguments["checkpoint"])]
+
+    def against(self, descriptions: Sequence[str]) -> tuple[Prompt, ...]:
+        """The prompts of the sources ``descriptions``."""
+        return one_against_rest(descriptions, None if self.negatives else [""] * len(descriptions))
+
+    def embeddings(self, prompts: Sequence[Prompt], device: str) -> tuple[Tensor, Tensor]:
+        """The positive and the negative embeddings of prompts, ``[K, L, F]`` each."""
+        positive, negative = encode(prompts, self.encoder, self.denoiser.null)
+        return positive.to(device), negative.to(device)
+
+
+class PromptGenerator(Prompted):
+    """Equation (2): stems by their prompts together with their mixture, whose prompt is all of them joined, against the null prompt.
+
+    ``gamma_sources`` and ``gamma_mixture`` are γ_x and γ_y. With ``negatives`` stems that are given are in the negative prompts, too.
     """
 
     def __init__(
@@ -44,41 +98,73 @@ class Generator:
         gamma_mixture: Strength,
         sigmas: Tensor,
         sampler: Sampler,
+        negatives: bool = True,
         bf16: bool = False,
     ) -> None:
-        self.denoiser, manifest = load_denoiser(checkpoint, kind="gmsdi", rate=SAMPLE_RATE, stems=STEMS)
-        self.encoder = build_encoder(manifest.config["text"])
-        self.guidance = guidance
+        super().__init__(checkpoint, guidance, negatives, sigmas, sampler, bf16)
         self.gamma_sources, self.gamma_mixture = gamma_sources, gamma_mixture
-        self.sigmas = sigmas
-        self.sampler = sampler
-        self.bf16 = bf16
+
+    def generate(self, request: Request) -> Tensor:
+        return self.with_mixture(request).stems
 
     @torch.inference_mode()
-    def generate(
-        self, prompts: Sequence[str], given: Mapping[str, Tensor], seeds: Sequence[int], length: int
-    ) -> Generated:
-        """One item a seed, of ``length`` samples. ``given`` are finished stems ``[T]`` or ``[B, T]`` by their descriptions.
-
-        An item depends on its own seed alone. ``BadInputError`` when there is nothing to generate, or a description occurs twice.
-        """
-        descriptions = [*prompts, *given]
-        if not prompts or len(set(descriptions)) < len(descriptions):
-            raise BadInputError(
-                f"cannot generate {list(prompts)} given {list(given)}: give each once, and at least one prompt"
-            )
-        device = self.sigmas.device
-        asked = [*one_against_rest(descriptions)[: len(prompts)], Prompt(join(descriptions))]
-        denoiser = self.denoiser.to(device)
-        positive, negative = (each.to(device) for each in encode(asked, self.encoder, denoiser.null))
-        streams = Streams(seeds)
-        nothing = torch.zeros(len(seeds), length, device=device)
-        start = float(self.sigmas[0]) * streams.noise(nothing[:, None].expand(-1, len(asked), -1))
-        noises = streams.noise(nothing[:, None].expand(-1, len(given), -1)).sum(dim=1)  # zeros when nothing is given
-        clean = sum((stem.to(nothing).expand_as(nothing) for stem in given.values()), nothing)
+    def with_mixture(self, request: Request) -> Generated:
+        """What was asked for, and the mixture beside it. ``BadInputError`` when that is nothing, or a stem occurs twice."""
+        _require_different(request)
+        count, descriptions = len(request.stems), [*request.stems, *request.given]
+        prompts = [*self.against(descriptions)[:count], Prompt(join(descriptions))]
+        denoiser = self.denoiser.to(request.device)
+        streams = Streams(request.seeds)
+        start = self.start(request, len(prompts), streams)  # [B, J + 1, T]
+        noises = streams.noise(start[:, :1].expand(-1, len(request.given), -1)).sum(dim=1)  # [B, T]
+        clean = sum((stem.to(start) for stem in request.given.values()), torch.zeros_like(noises))
         coupled = Coupled(
-            prompted(denoiser, positive, negative, self.guidance), clean, noises, self.gamma_sources, self.gamma_mixture
+            prompted(denoiser, *self.embeddings(prompts, request.device), self.guidance),
+            clean,
+            noises,
+            self.gamma_sources,
+            self.gamma_mixture,
         )
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
-            found = self.sampler.sample(coupled, self.sigmas, start, streams)  # [B, K + 1, T]
+        found = self.sample(coupled, start, streams)
         return Generated(found[:, :-1], found[:, -1])
+
+
+class SourceGenerator(Prompted):
+    """The network of mixtures as a model of single sources, S(x_k, z_k, σ): each stem by itself, to go with nothing."""
+
+    def __init__(
+        self,
+        checkpoint: str,
+        guidance: float,
+        negatives: bool,
+        sigmas: Tensor,
+        sampler: Sampler,
+        bf16: bool = False,
+    ) -> None:
+        super().__init__(checkpoint, guidance, negatives, sigmas, sampler, bf16)
+
+    @classmethod
+    def lacks(cls, stems: Sequence[str], given: Sequence[str]) -> str:
+        return "each stem is sampled by itself, with no regard to others" if given else ""
+
+    @torch.inference_mode()
+    def generate(self, request: Request) -> Tensor:
+        """The negative prompt of a stem is all others of ``STEMS``, whether they are asked for or not."""
+        of_stem = dict(zip(STEMS, self.against(STEMS), strict=True))
+        prompts = [of_stem[stem] for stem in request.stems]
+        denoise = prompted(
+            self.denoiser.to(request.device), *self.embeddings(prompts, request.device), self.guidance
+        )
+        streams = Streams(request.seeds)
+        start = self.start(request, len(prompts), streams)
+        return self.sample(Free(denoise, torch.zeros_like(start[:, 0])), start, streams)
+
+
+def _require_different(request: Request) -> None:
+    descriptions = [*request.stems, *request.given]
+    if not request.stems or len(set(descriptions)) < len(descriptions):
+        raise BadInputError(
+            f"cannot generate {list(request.stems)} given {list(request.given)}: give each once, and at least one prompt"
+        )
+
+

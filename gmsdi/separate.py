@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from gmsdi import SAMPLE_RATE, STEMS, checkpoint
+from gmsdi import SAMPLE_RATE, STEMS
 from gmsdi.denoiser import SourceDenoiser, prompted
 from gmsdi.errors import BadInputError
 from gmsdi.model import build_encoder, load_denoiser
@@ -19,33 +19,13 @@ from gmsdi.posterior import Posterior
 from gmsdi.prompts import Prompt, encode, extraction, one_against_rest
 from gmsdi.sampler import Sampler, Streams
 from gmsdi.system import Batch, Separator
+from gmsdi.trained import Trained
 
 MakePosterior = Callable[[SourceDenoiser, torch.Tensor], Posterior]
 """A posterior of sources by their denoiser and the mixture ``[B, T]``: a class of ``gmsdi.posterior`` with its settings."""
 
 
-class TrainedSeparator(Separator):
-    """A separator that is made from checkpoints."""
-
-    @classmethod
-    @abstractmethod
-    def weights(cls, **arguments: Any) -> Iterable[Path]:
-        """The checkpoints that the constructor's arguments name."""
-
-    @classmethod
-    def identify(cls, **arguments: Any) -> dict[str, Any]:
-        """Weights do not tell of what network they are, so what their manifests say of it counts, too."""
-        manifests = [checkpoint.read_manifest(path) for path in cls.weights(**arguments)]
-        return {**super().identify(**arguments), "networks": [manifest.config for manifest in manifests]}
-
-    @classmethod
-    def describe(cls, **arguments: Any) -> str:
-        """The networks and their training."""
-        lines = [checkpoint.read_manifest(path).describe() for path in cls.weights(**arguments)]
-        return "; ".join(dict.fromkeys(lines))
-
-
-class DiffusionSeparator(TrainedSeparator):
+class DiffusionSeparator(Trained, Separator):
     """A separator that walks trained denoisers down the noise levels ``sigmas`` ``[steps + 1]``, towards a posterior of the sources.
 
     With ``bf16`` the networks compute in bfloat16 where that is enough; the sampler's own arithmetic stays float32.

@@ -1,4 +1,4 @@
-"""What every system here is: a map from a batch of mixtures to a batch of stems, or one from other systems' stems to stems."""
+"""What every system here is: it separates mixtures, generates stems to go with others, or makes stems of other systems' stems."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -36,17 +36,14 @@ def item_seed(seed: int, content: str, number: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}\n{content}\n{number}".encode()).digest()[:8], "big") >> 1
 
 
-class Separator(ABC):
-    """A system that the separation table can have a row for: one class and one yaml."""
-
-    reads_references: ClassVar[bool] = False
-    """An oracle: it is handed the true stems, and its row is a bound, not a result."""
+class System(ABC):
+    """What can be told of a system by the arguments of its constructor, without building it."""
 
     @classmethod
     def identify(cls, **arguments: Any) -> dict[str, Any]:
         """What the constructor's arguments mean by content: a path becomes the sha256 of the file, or of the files, that lie there.
 
-        The identity of everything that the system outputs is made from this, without building the system.
+        The identity of everything that the system outputs is made from this.
         """
         return {name: _content(value) for name, value in arguments.items()}
 
@@ -54,6 +51,13 @@ class Separator(ABC):
     def describe(cls, **arguments: Any) -> str:
         """What a reader of a table should know of the system with these arguments, such as what it was trained on."""
         return ""
+
+
+class Separator(System):
+    """A system that the separation table can have a row for: one class and one yaml."""
+
+    reads_references: ClassVar[bool] = False
+    """An oracle: it is handed the true stems, and its row is a bound, not a result."""
 
     @classmethod
     def stems(cls, **arguments: Any) -> tuple[str, ...]:
@@ -67,6 +71,39 @@ class Separator(ABC):
     @abstractmethod
     def separate(self, batch: Batch) -> torch.Tensor:
         """The stems ``[B, K, T]`` of the mixtures, float32, in the order of ``gmsdi.STEMS``."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a generator, ``B`` times: ``stems`` that go with those that are ``given``.
+
+    ``seeds`` are the items' own, as for ``Batch``. ``elsewhere`` are real stems of another place or song, for generators that borrow.
+    """
+
+    stems: tuple[str, ...]
+    given: Mapping[str, torch.Tensor]  # [B, T] each
+    seeds: tuple[int, ...]
+    length: int  # samples
+    device: str
+    elsewhere: torch.Tensor | None = None  # [B, J, T], of ``stems``
+
+
+class Generator(System):
+    """A system that the generation tables can have a row for: one class and one yaml."""
+
+    @classmethod
+    def lacks(cls, stems: Sequence[str], given: Sequence[str]) -> str:
+        """Why it cannot generate ``stems`` to go with ``given``; empty if it can."""
+        return ""
+
+    @classmethod
+    def borrows(cls, **arguments: Any) -> int | None:
+        """A bound that is made of real stems: from the song itself (0), or so many songs further on; None for what generates."""
+        return None
+
+    @abstractmethod
+    def generate(self, request: Request) -> torch.Tensor:
+        """The stems ``[B, J, T]`` that were asked for, float32, in the order of the request."""
 
 
 class Derived(ABC):

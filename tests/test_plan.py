@@ -300,5 +300,5 @@ def test_a_default_that_nothing_can_be_told_of_is_refused(monkeypatch):
 
 
 def test_a_class_that_is_no_system_is_bad_input():
-    with pytest.raises(BadInputError, match="Curve is neither a Separator nor Derived"):
+    with pytest.raises(BadInputError, match="Curve is no separator"):
         system(target="test_plan.Curve")

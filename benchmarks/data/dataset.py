@@ -45,6 +45,31 @@ class Dataset:
                     )
         return stacked
 
+    def stretch(self, track: Track, start: int, length: int) -> audio.Samples:
+        """``length`` samples of a track's stems from ``start``, ``[stems, length]``.
+
+        The whole track is verified when this process first reads of it, and again when a file has changed since.
+        """
+        folder = self.folder / track.name
+        paths = {stem: folder / f"{stem}.wav" for stem in track.stems}
+        seen = tuple((str(path), _changed(path), track.stems[stem].sha256) for stem, path in paths.items())
+        if seen not in _VERIFIED:
+            self.stems(track, verify=True)
+            _VERIFIED.add(seen)
+        stacked = np.zeros((len(STEMS), length), dtype=np.float32)
+        for stem, path in paths.items():
+            stacked[STEMS.index(stem)] = audio.read_stretch(path, start, length)[0]
+        return stacked
+
+
+_VERIFIED: set[tuple[tuple[str, int, str], ...]] = set()
+"""The tracks that this process has verified: of each stem the file, when it was changed, and its sha256."""
+
+
+def _changed(path: Path) -> int:
+    """When a file was last changed, in ns; 0 where there is none, which reading it will tell."""
+    return path.stat().st_mtime_ns if path.exists() else 0
+
 
 def read_stems(folder: Path, rate: int) -> dict[str, audio.Samples]:
     """Read the stems that a track folder has, ``[1, samples]`` each, all of one length.

@@ -13,11 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.identity import canonical, digest
-from gmsdi import STEMS, audio
+from gmsdi import SAMPLE_RATE, STEMS, audio
 from gmsdi.errors import BadInputError
 
 SILENT_DB = -120
 """dBFS that stands for digital silence in a level curve."""
+
+QUIET_DB = -60
+"""dBFS up to which a second of a stem is a rest."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,14 @@ class Track:
     def identity(self) -> tuple[str, ...]:
         """The sha256 of each stem's samples, in the order of ``STEMS``; an absent stem is ``"silence"``."""
         return tuple(self.stems[stem].sha256 if stem in self.stems else "silence" for stem in STEMS)
+
+    def plays(self, stem: str, start: int, length: int) -> bool:
+        """Whether a stem is above ``QUIET_DB`` in any second that a stretch of ``length`` samples from ``start`` touches.
+
+        Seconds are those of ``levels``, so this takes no audio. Their rate is 22 050 Hz.
+        """
+        seconds = slice(start // SAMPLE_RATE, -(-(start + length) // SAMPLE_RATE))
+        return stem in self.stems and max(self.stems[stem].levels[seconds], default=SILENT_DB) > QUIET_DB
 
 
 @dataclass(frozen=True)

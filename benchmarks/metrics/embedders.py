@@ -30,7 +30,7 @@ class Embedder(ABC):
 
 @dataclass(frozen=True)
 class LogMel(Embedder):
-    """Means and standard deviations over 0.96 s of log-mel bands: the offline default, without weights and without downloads.
+    """Means and standard deviations over 0.96 s of log-mel bands, every 0.48 s: the offline default, without weights and without downloads.
 
     The bands are VGGish's (64 from 125 to 7500 Hz, 25 ms windows every 10 ms at 16 kHz, natural logarithm of magnitude + 0.01). It
     hears loudness, timbre and how much both vary within a second; it is deaf to pitch within a band, to rhythm beyond a second, to
@@ -46,13 +46,14 @@ class LogMel(Embedder):
     low: float = 125.0  # Hz
     high: float = 7500.0  # Hz
     frames: int = 96  # of an embedding
+    step: int = 48  # frames from one to the next: they overlap by half, so that short excerpts give more
     offset: float = 0.01
 
     @property
     def signature(self) -> str:
         return (
             f"logmel|rate:{self.rate}|win:{self.window}|hop:{self.hop}|mel:{self.bands}x{self.low:g}-{self.high:g}Hz|"
-            f"frames:{self.frames}|log:+{self.offset:g}|mean+std|v:1"
+            f"frames:{self.frames}/{self.step}|log:+{self.offset:g}|mean+std|v:1"
         )
 
     def embed(self, samples: audio.Samples, rate: int) -> Tensor:
@@ -62,14 +63,13 @@ class LogMel(Embedder):
             if len(heard) >= self._transform
             else heard.new_zeros(self._transform // 2 + 1, 0)
         )
-        count = spectrum.shape[1] // self.frames
-        if count == 0:
+        if spectrum.shape[1] < self.frames:
             seconds = (self.hop * (self.frames - 1) + self._transform) / self.rate
             raise BadInputError(
                 f"audio of {len(samples) / rate:.2f} s is too short for logmel, which needs {seconds:.2f} s"
             )
-        levels = (self._filters.T @ spectrum.abs()[:, : count * self.frames] + self.offset).log()  # [bands, frames]
-        pieces = levels.unflatten(1, (count, self.frames))  # [bands, n, frames]
+        levels = (self._filters.T @ spectrum.abs() + self.offset).log()  # [bands, all frames]
+        pieces = levels.unfold(1, self.frames, self.step)  # [bands, n, frames]
         return torch.cat([pieces.mean(dim=2), pieces.std(dim=2, correction=0)]).T.contiguous()  # [n, 2 · bands]
 
     @property

@@ -27,6 +27,11 @@ class Discrepancy:
     high: float
     bandwidth: float
 
+    @property
+    def error(self) -> float:
+        """The standard error."""
+        return (self.high - self.value) / QUANTILE
+
 
 def bandwidth(reference: Floats) -> float:
     """The median distance between different embeddings ``[n, d]``. ``BadInputError`` when there is none above 0."""

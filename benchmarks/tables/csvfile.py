@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.tables.table import COLUMNS, Table
+from benchmarks.tables.table import Table
 
 FIELDS = (
     *("kind", "name", "system", "label", "group", "signature", "column"),
@@ -34,7 +34,7 @@ def _measured(table: Table) -> Iterator[dict[str, Any]]:
             "dataset": table.dataset,
         }
         for group, cells in zip(table.groups, row.cells, strict=True):
-            for column, cell in zip(COLUMNS, cells, strict=True):
+            for column, cell in zip(group.columns, cells, strict=True):
                 yield {**system, "group": group.title, "signature": group.signature, "column": column, **vars(cell)}
 
 
@@ -44,6 +44,6 @@ def _reported(table: Table) -> Iterator[dict[str, Any]]:
         return
     for row in table.reported.rows:
         published = {"kind": "reported", "label": row.label, "dataset": table.reported.title}
-        for column, cell in zip(COLUMNS, row.cells, strict=True):
+        for column, cell in zip(table.groups[row.group].columns, row.cells, strict=True):
             if cell is not None:
                 yield {**published, "group": table.groups[row.group].title, "column": column, **vars(cell)}

@@ -5,7 +5,7 @@ from base64 import b64encode
 from pathlib import Path
 
 from benchmarks.tables import wording
-from benchmarks.tables.table import COLUMNS, Measured, Table
+from benchmarks.tables.table import Measured, Table
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -24,20 +24,19 @@ def render(table: Table, plot: bytes) -> str:
     )
     return environment.get_template("table.html.j2").render(
         table=table,
-        columns=COLUMNS,
         wording=wording,
         notes=wording.Footnotes(table),
-        hover=lambda cell: _hover(cell, table.baseline),
+        hover=lambda cell: _hover(cell, table),
         plot=b64encode(plot).decode(),
         provenance=json.dumps(table.provenance, indent=2, sort_keys=True, ensure_ascii=False),
     )
 
 
-def _hover(cell: Measured, baseline: str) -> str:
+def _hover(cell: Measured, table: Table) -> str:
     """What a measured cell says when pointed at."""
     facts = [
         f"undefined: {cell.reason}" if cell.reason else "",
-        f"{cell.tracks} of {cell.expected} songs, {cell.windows} windows",
-        f"p = {cell.p:.2g} against {baseline}" if cell.p is not None else "",
+        f"{cell.tracks} of {cell.expected} songs, {cell.windows} {table.pieces}",
+        f"p = {cell.p:.2g} against {table.baseline}" if cell.p is not None else "",
     ]
     return "; ".join(fact for fact in facts if fact)

@@ -3,10 +3,10 @@
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from itertools import zip_longest
+from itertools import accumulate, pairwise, zip_longest
 
 from benchmarks.tables import wording
-from benchmarks.tables.table import COLUMNS, Measured, MeasuredRow, Reported, ReportedRow, Table
+from benchmarks.tables.table import Measured, MeasuredRow, Reported, ReportedRow, Table
 from benchmarks.tables.wording import Footnotes
 
 ACROSS = 2
@@ -72,33 +72,33 @@ def _caption(table: Table) -> str:
 
 
 def _tabular(table: Table, places: range, notes: Footnotes) -> Iterator[str]:
-    width = 2 + len(places) * len(COLUMNS)
-    starts = [3 + block * len(COLUMNS) for block in range(len(places))]
-    yield rf"\begin{{tabular}}{{@{{}}lr{GROUP_GAP}{GROUP_GAP.join(['r' * len(COLUMNS)] * len(places))}@{{}}}}"
+    groups = [table.groups[place] for place in places]
+    ends = list(accumulate((len(group.columns) for group in groups), initial=2))
+    yield rf"\begin{{tabular}}{{@{{}}lr{GROUP_GAP}{GROUP_GAP.join('r' * len(group.columns) for group in groups)}@{{}}}}"
     yield r"\toprule"
     yield _row(
-        ["", "", *(rf"\multicolumn{{{len(COLUMNS)}}}{{c}}{{{escape(table.groups[place].title)}}}" for place in places)]
+        ["", "", *(rf"\multicolumn{{{len(group.columns)}}}{{c}}{{{escape(group.title)}}}" for group in groups)]
     )
-    yield " ".join(rf"\cmidrule(lr){{{start}-{start + len(COLUMNS) - 1}}}" for start in starts)
-    yield _row(["System", "$n$", *COLUMNS * len(places)])
+    yield " ".join(rf"\cmidrule(lr){{{start + 1}-{end}}}" for start, end in pairwise(ends))
+    yield _row(["System", "$n$", *(escape(name) for group in groups for name in group.columns)])
     yield r"\midrule"
     for measured in table.rows:
-        yield from _measured(measured, places, notes)
+        yield from _measured(measured, table, places, notes)
     published = [row for row in table.reported.rows if row.group in places] if table.reported else []
     if table.reported and published:
         yield r"\midrule"
-        yield rf"\multicolumn{{{width}}}{{@{{}}l}}{{\itshape {escape(table.reported.title)}}} \\"
-        yield from (_reported(row, places, notes) for row in published)
+        yield rf"\multicolumn{{{ends[-1]}}}{{@{{}}l}}{{\itshape {escape(table.reported.title)}}} \\"
+        yield from (_reported(row, table, places, notes) for row in published)
     yield r"\bottomrule"
     yield r"\end{tabular}"
 
 
-def _measured(row: MeasuredRow, places: range, notes: Footnotes) -> Iterator[str]:
+def _measured(row: MeasuredRow, table: Table, places: range, notes: Footnotes) -> Iterator[str]:
     """A line of values, and below it lines of what else a cell holds."""
     blocks = [
-        _cell(cell, column == "all", notes)
+        _cell(cell, cell is row.cells[place][-1], notes)
         for place in places
-        for column, cell in zip(COLUMNS, row.cells[place], strict=True)
+        for cell in row.cells[place]
     ]
     values, *others = zip_longest(*blocks, fillvalue="")
     yield _row([_label(row.label, notes.of_row(row)), wording.count(row), *values], r"[-2pt]" if others else "")
@@ -116,9 +116,11 @@ def _cell(cell: Measured, with_interval: bool, notes: Footnotes) -> list[str]:
     ]
 
 
-def _reported(row: ReportedRow, places: range, notes: Footnotes) -> str:
-    blank = [""] * len(COLUMNS)
-    blocks = [[_published(cell) for cell in row.cells] if place == row.group else blank for place in places]
+def _reported(row: ReportedRow, table: Table, places: range, notes: Footnotes) -> str:
+    blocks = [
+        map(_published, row.cells) if place == row.group else [""] * len(table.groups[place].columns)
+        for place in places
+    ]
     return _row(
         [rf"\textit{{{_label(row.label, notes.of_sources(row))}}}", "", *(text for block in blocks for text in block)]
     )

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from benchmarks.tables import wording
-from benchmarks.tables.table import COLUMNS, Measured, Reported, Table
+from benchmarks.tables.table import Measured, Reported, Table
 from benchmarks.tables.wording import Footnotes
 
 
@@ -37,7 +37,7 @@ def _measured(table: Table, group: int, notes: Footnotes) -> str:
         ]
         for row in table.rows
     ]
-    return "\n".join(_grid(["System", "n", *COLUMNS], rows))
+    return "\n".join(_grid(["System", "n", *table.groups[group].columns], rows))
 
 
 def _reported(table: Table, group: int, notes: Footnotes) -> Iterator[str]:
@@ -48,7 +48,7 @@ def _reported(table: Table, group: int, notes: Footnotes) -> Iterator[str]:
             [f"*{escape(row.label)}*{_marks(notes.of_sources(row))}", *(_published(cell) for cell in row.cells)]
             for row in rows
         ]
-        quoted = [f"### {escape(section.title)}", "", *_grid(["Reported system", *COLUMNS], lines)]
+        quoted = [f"### {escape(section.title)}", "", *_grid(["Reported system", *table.groups[group].columns], lines)]
         yield "\n".join(f"> {line}".rstrip() for line in quoted)
 
 

@@ -1,23 +1,15 @@
 """A table as a picture: one facet per group, in it one point with its interval per system and column."""
 
-import io
 from typing import TYPE_CHECKING
 
 from benchmarks.tables import wording
-from benchmarks.tables.table import COLUMNS, Table
+from benchmarks.tables.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ACROSS = 2
 """Facets side by side."""
-
-
-def png(table: Table) -> bytes:
-    """The bytes of the PNG file."""
-    file = io.BytesIO()
-    draw(table).savefig(file, format="png", bbox_inches="tight")
-    return file.getvalue()
 
 
 def draw(table: Table) -> "Figure":
@@ -33,7 +25,7 @@ def draw(table: Table) -> "Figure":
     across = min(ACROSS, len(table.groups))
     down = -(-len(table.groups) // across)
     points = pd.DataFrame(_points(table)).astype({"value": float, "low": float, "high": float})
-    labels = list(dict.fromkeys(points["system"]))
+    labels, columns = (list(dict.fromkeys(points[name])) for name in ("system", "column"))
     plot = (
         so.Plot(points, x="column", y="value", ymin="low", ymax="high", color="system", marker="system")
         .facet(col="group", order=[group.title for group in table.groups], wrap=ACROSS)
@@ -41,12 +33,12 @@ def draw(table: Table) -> "Figure":
         .add(so.Range(linewidth=1.4), so.Dodge(empty="keep"))
         .add(so.Dot(pointsize=5), so.Dodge(empty="keep"))
         .scale(
-            x=so.Nominal(order=list(COLUMNS)),
+            x=so.Nominal(order=columns),
             color=so.Nominal("colorblind", order=labels),
             marker=so.Nominal(order=labels),
         )
         .label(x="", y=_quantity(table), color="", marker="")
-        .limit(x=(-0.5, len(COLUMNS) - 0.5))
+        .limit(x=(-0.5, len(columns) - 0.5))
         .theme(axes_style("whitegrid") | {"text.parse_math": False, "font.size": 9, "axes.titlesize": 10})
     )
     with mpl.rc_context({"text.parse_math": False}):  # a dollar in a label is a dollar
@@ -55,9 +47,7 @@ def draw(table: Table) -> "Figure":
         plot.on(figure).plot()
         for axes in figure.axes:
             axes.axhline(0, color="0.6", linewidth=0.8, zorder=1)
-            axes.axvspan(
-                len(COLUMNS) - 1.5, len(COLUMNS) - 0.5, color="0.95", zorder=0
-            )  # "all" is a mean of the others
+            axes.axvspan(len(columns) - 1.5, len(columns) - 0.5, color="0.95", zorder=0)  # "all" is a mean of the others
         for legend in figure.legends:
             legend.set_bbox_to_anchor((1.01, 0.5))
         figure.suptitle(wording.title(table), fontsize=12, fontweight="bold")
@@ -76,7 +66,7 @@ def _points(table: Table) -> list[dict]:
         }
         for row in table.rows
         for group, cells in zip(table.groups, row.cells, strict=True)
-        for column, cell in zip(COLUMNS, cells, strict=True)
+        for column, cell in zip(group.columns, cells, strict=True)
     ]
 
 

@@ -1,19 +1,28 @@
 """A table in every medium."""
 
+import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.tables import csvfile, html, jsonfile, latex, markdown, plots
 from benchmarks.tables.table import Table
 from benchmarks.tables.terminal import print_table
 from gmsdi import audio
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = ["print_table", "write_all"]
 
+Draw = Callable[[Table], "Figure"]
+"""Makes a picture of a table: ``plots.draw``, ``heatmap.draw``."""
 
-def write_all(table: Table, folder: Path) -> list[Path]:
-    """Write ``NAME.{md,csv,tex,json,html,png}`` into ``folder``, each complete or not at all, and return their paths."""
+
+def write_all(table: Table, folder: Path, draw: Draw = plots.draw) -> list[Path]:
+    """Write ``NAME.{md,csv,tex,json,html,png}``, the last as ``draw`` has it, into ``folder``, each complete or not at all, and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    plot = plots.png(table)
+    plot = _png(draw(table))
     contents = {
         "md": markdown.render(table).encode(),
         "csv": csvfile.render(table).encode(),
@@ -29,3 +38,9 @@ def _write(path: Path, content: bytes) -> Path:
     with audio.atomic(path) as temporary:
         temporary.write_bytes(content)
     return path
+
+
+def _png(figure: "Figure") -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", bbox_inches="tight")
+    return file.getvalue()

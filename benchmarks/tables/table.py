@@ -5,17 +5,19 @@ published figure as one of ours.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 COLUMNS = ("bass", "drums", "guitar", "piano", "all")
-"""The columns of every group: the stems, and "all", the mean of the four."""
+"""The columns of a table of separation: the stems, and "all", the mean of the four."""
 
 
 @dataclass(frozen=True)
 class Measured:
     """A number of ours: the estimate, its 95 % bootstrap interval over tracks, and the tracks it stands on.
 
-    ``value`` is None, with a ``reason``, where it is undefined. ``p`` is that of the paired sign-flip test against the baseline row,
-    Holm-corrected over the stems (None for the baseline itself and where there is no test).
+    ``value`` is None, with a ``reason``, where it is undefined. ``p`` is that of the paired test against the baseline row,
+    Holm-corrected over the columns (None for the baseline itself and where there is no test). ``windows`` is how many pieces of the tracks
+    were measured: windows, or embeddings.
     """
 
     value: float | None
@@ -44,15 +46,16 @@ class Reported:
 
 @dataclass(frozen=True)
 class Group:
-    """A group of columns: one metric under one protocol."""
+    """A group of columns: one metric under one protocol. The last column is the one that sums the group up, if it has one."""
 
     title: str
     signature: str
+    columns: tuple[str, ...] = COLUMNS
 
 
 @dataclass(frozen=True)
 class MeasuredRow:
-    """A system. ``cells[g][c]`` is in group ``g`` and column ``COLUMNS[c]``.
+    """A system. ``cells[g][c]`` is in group ``g`` and column ``c`` of that group.
 
     ``units`` are the ids of the work units behind the row, ``notes`` what a reader must know of it (failed units, other code).
     """
@@ -101,6 +104,8 @@ class Table:
     caption: tuple[str, ...]  # sentences: what was measured, how, and with what statistics
     reported: ReportedSection | None = None
     provenance: dict | None = None
+    better: Literal["higher", "lower"] = "higher"  # which of two numbers
+    pieces: str = "windows"  # what tracks were cut into to be measured
 
     @property
     def partial(self) -> bool:

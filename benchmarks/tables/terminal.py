@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from benchmarks.tables import wording
-from benchmarks.tables.table import COLUMNS, Measured, Reported, Table
+from benchmarks.tables.table import Measured, Reported, Table
 from benchmarks.tables.wording import Footnotes
 
 LABEL = 12
@@ -40,6 +40,7 @@ class Sheet:
 
     intervals: bool
     headings: Sequence[str]  # of the groups
+    names: Sequence[Sequence[str]]  # of each group's columns
     measured: Sequence[Row]
     reported: Sequence[Row]
     reported_title: str
@@ -60,12 +61,12 @@ class Sheet:
         shown = [row.groups[group] for row in self.rows if row.groups[group]]
         return [
             max(len(name) + 1, *(len(text) for cells in shown for text, _ in cells[place]))
-            for place, name in enumerate(COLUMNS)
+            for place, name in enumerate(self.names[group])
         ]
 
     def block(self, group: int) -> int:
         """The width of a group."""
-        return sum(self.columns(group)) + len(COLUMNS) - 1
+        return sum(self.columns(group)) + len(self.names[group]) - 1
 
     def room(self, groups: Sequence[int], width: int) -> int:
         """The width that is left to labels beside these groups."""
@@ -112,6 +113,7 @@ def _sheet(table: Table, notes: Footnotes, intervals: bool) -> Sheet:
     return Sheet(
         intervals=intervals,
         headings=[f"{group.title}\n{table.dataset}" for group in table.groups],
+        names=[group.columns for group in table.groups],
         measured=[
             Row(
                 Text(row.label + _superscript(notes.of_row(row))),
@@ -164,9 +166,9 @@ def _band(sheet: Sheet, groups: Sequence[int], console: Console) -> Iterator[Tex
         )
 
     headings = [list(Text(sheet.headings[group], "bold").wrap(console, sheet.block(group))) for group in groups]
-    names = [[(f"{name} ", "bold")] for name in COLUMNS]
+    names = [[[(f"{name} ", "bold")] for name in columns] for columns in sheet.names]
     yield from lines(Text(), "", headings)
-    yield from row_lines(Row(Text("System", "bold"), "n", [names] * len(sheet.headings)))
+    yield from row_lines(Row(Text("System", "bold"), "n", names))
     rule = Text("─" * (1 + sum(widths) + len(GAP) * len(groups)), "dim")
     yield rule
     for row in sheet.measured:

@@ -1,0 +1,272 @@
+"""From findings to a table of generation: reads the store, computes distances of embeddings and nothing of audio.
+
+A row is a node of ``systems``, which is a system for each task; a column is the mean over one task or several.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from benchmarks.aggregate import STATISTICS_SEED, Scores, notes_of, reported_rows, scores_of, seconds_of
+from benchmarks.config import build
+from benchmarks.identity import digest, short
+from benchmarks.journal import Record
+from benchmarks.measures import Estimate, Floats, Measure, average, difference
+from benchmarks.metrics.judges import Judge
+from benchmarks.plan import Plan, WorkUnit
+from benchmarks.spec import SystemSpec, Task
+from benchmarks.stats import FEWEST, holm
+from benchmarks.store import Store
+from benchmarks.tables.table import Group, Measured, MeasuredRow, Table
+from gmsdi import STEMS
+from gmsdi.errors import BadInputError, IntegrityError, near
+
+RESAMPLES = 100
+"""Of the tracks: the standard error is known to 7 %, and each takes eigenvalues of every system and task."""
+
+QUANTILE = 1.959964
+"""Of the normal distribution, for 95 %."""
+
+INITIALS = {stem[0].upper(): stem for stem in STEMS}
+
+
+def tasks_of(config: Mapping[str, Any]) -> tuple[Task, ...]:
+    """The tasks that the columns of a table name by the stems' initials, in their order; none for a table of separation.
+
+    ``given: rest`` is accompaniment, all other stems are given; ``given: none`` is generation from nothing.
+    """
+    if "given" not in config:
+        return ()
+    names = dict.fromkeys(
+        name for group in config["groups"] for tasks in group["columns"].values() for name in tasks
+    )
+    return tuple(_task(name, config["given"]) for name in names)
+
+
+def _task(name: str, given: str) -> Task:
+    for initial in name:
+        if initial not in INITIALS:
+            raise BadInputError(f"table: {initial!r} of {name!r} is the initial of no stem{near(initial, INITIALS)}")
+    stems = tuple(stem for initial, stem in INITIALS.items() if initial in name)
+    return Task(stems, tuple(stem for stem in STEMS if stem not in stems) if given == "rest" else ())
+
+
+@dataclass(frozen=True)
+class Row:
+    """A node of ``systems``: its systems by the names of their tasks, and what was found of them, by task, metric and track."""
+
+    systems: dict[str, SystemSpec]
+    findings: dict[str, Scores]
+
+    @property
+    def able(self) -> list[SystemSpec]:
+        """Those of its systems that can do their tasks."""
+        return [system for system in self.systems.values() if not system.lacks]
+
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        return next(iter(self.systems.values())).label
+
+
+@dataclass(frozen=True)
+class Maker:
+    """How the estimates of a table are made. ``measures`` are a metric's name each, and what is made of its findings."""
+
+    plan: Plan
+    store: Store
+    measures: dict[str, tuple[str, Measure]]
+    times: Floats  # [R, tracks], how often each resample has each track
+
+    def estimate(self, row: Row, name: str, task: str) -> Estimate:
+        """Of one system."""
+        metric, measure = self.measures[name]
+        if lacks := row.systems[task].lacks:
+            return Estimate(None, reason=lacks)
+        found = row.findings[task][metric]
+        present = [place for place, track in enumerate(self.plan.tracks) if track.name in found]
+        if len(present) < FEWEST:
+            return Estimate(None, reason=f"{len(present)} songs are scored, which is too few")
+        tracks = [found[self.plan.tracks[place].name]["excerpts"] for place in present]
+        return measure(tracks, self.times[:, present], self._read)
+
+    def columns(self, row: Row, group: Mapping[str, Any]) -> list[Estimate]:
+        """Of one row and group, each the mean over its tasks."""
+        of_task = {
+            task: self.estimate(row, group["measure"], task)
+            for task in dict.fromkeys(task for tasks in group["columns"].values() for task in tasks)
+        }
+        return [average([of_task[task] for task in tasks]) for tasks in group["columns"].values()]
+
+    def counts(self, row: Row, tasks: Sequence[str]) -> tuple[int, int]:
+        """How many tracks are scored, and how many there should be, of that task of a row that lacks most."""
+        counts = [
+            (
+                min(len(found) for found in row.findings[task].values()),
+                sum(bool(self.plan.units.get((row.systems[task].id, track.name))) for track in self.plan.tracks),
+            )
+            for task in tasks
+            if not row.systems[task].lacks
+        ]
+        return min(counts, key=lambda pair: pair[0] - pair[1], default=(0, 0))
+
+    def _read(self, key: str) -> Floats:
+        def gone() -> Floats:
+            raise IntegrityError(f"embeddings {short(key)} of audio that was scored are gone from {self.store.root}; give another store=DIR")
+
+        return self.store.embeddings(key, gone)
+
+
+def make_table(
+    config: dict[str, Any], plan: Plan, metrics: Mapping[str, Judge], store: Store, provenance: Record
+) -> Table:
+    """The table that ``config`` (a node of configs/table with ``given``) describes, from what the store holds of ``plan``."""
+    measures = {name: (node["metric"], build(OmegaConf.create(node["of"]))) for name, node in config["measures"].items()}
+    used = {name: measures[name] for name in dict.fromkeys(group["measure"] for group in config["groups"])}
+    for name, (metric, _) in used.items():
+        if metric not in metrics:
+            raise BadInputError(f"table {config['name']}: {name} needs metric {metric!r}; add metric=[{metric}]")
+    shown = {metric: metrics[metric] for metric, _ in used.values()}
+    rows = _rows(plan, shown, store)
+    count = len(plan.tracks)
+    times = np.random.default_rng(STATISTICS_SEED).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    maker = Maker(plan, store, used, times.astype(np.float64))
+    estimates = {
+        name: [maker.columns(row, group) for group in config["groups"]] for name, row in rows.items()
+    }
+    baseline = config["baseline"] if config["baseline"] in rows else None
+    measured = tuple(
+        MeasuredRow(
+            name=name,
+            label=row.label,
+            system=digest([system.id for system in row.systems.values()]),
+            cells=tuple(
+                _cells(maker, row, group, found, estimates[baseline][g] if baseline not in (None, name) else None)
+                for g, (group, found) in enumerate(zip(config["groups"], estimates[name], strict=True))
+            ),
+            tracks=maker.counts(row, list(row.systems))[0],
+            expected=maker.counts(row, list(row.systems))[1],
+            units=tuple(unit.id for unit in _scored_units(row, plan)),
+            notes=_notes(row, plan, shown, store, provenance),
+            seconds=seconds_of(list(_scored_units(row, plan)), store),
+        )
+        for name, row in rows.items()
+    )
+    groups = tuple(
+        Group(group["title"], f"{metrics[used[group['measure']][0]].signature} {used[group['measure']][1].signature}", tuple(group["columns"]))
+        for group in config["groups"]
+    )
+    decisive = used[config["groups"][-1]["measure"]][1]
+    return Table(
+        name=config["name"],
+        title=config["title"],
+        dataset=f"{plan.manifest.title} {plan.manifest.split}",
+        dataset_digest=plan.manifest.digest,
+        songs=count,
+        protocol=plan.protocol.describe(plan.manifest.rate),
+        groups=groups,
+        rows=measured,
+        baseline=rows[baseline].label if baseline else "",
+        caption=tuple(_caption(config, plan, rows, estimates)),
+        reported=reported_rows(config["reported"], [(group["measure"], list(group["columns"])) for group in config["groups"]])
+        if config["reported"]
+        else None,
+        provenance=provenance,
+        better=decisive.better,
+        pieces=decisive.pieces,
+    )
+
+
+def _rows(plan: Plan, metrics: Mapping[str, Judge], store: Store) -> dict[str, Row]:
+    """By the names of the nodes, in their order."""
+    rows: dict[str, Row] = {}
+    for system in plan.systems:
+        assert system.task is not None
+        row = rows.setdefault(system.row, Row({}, {}))
+        row.systems[system.task.name] = system
+        row.findings[system.task.name] = scores_of(system, plan, metrics, store)
+    return rows
+
+
+def _scored_units(row: Row, plan: Plan) -> Iterator[WorkUnit]:
+    for task, system in row.systems.items():
+        scored = {track for found in row.findings[task].values() for track in found}
+        yield from (unit for unit in plan.of_system(system) if unit.excerpt.track in scored)
+
+
+def _notes(
+    row: Row, plan: Plan, metrics: Mapping[str, Judge], store: Store, provenance: Record
+) -> tuple[str, ...]:
+    """Those of all its systems, each once."""
+    each = [
+        notes_of(system, row.findings[task], plan, metrics, store, provenance)
+        for task, system in row.systems.items()
+        if not system.lacks
+    ]
+    return tuple(dict.fromkeys(note for notes in each for note in notes))
+
+
+def _cells(
+    maker: Maker, row: Row, group: Mapping[str, Any], found: Sequence[Estimate], against: Sequence[Estimate] | None
+) -> tuple[Measured, ...]:
+    """The cells of a row under a group; tests are Holm-corrected over all columns but the last, which sums them up."""
+    p = np.array([_p(one, other) for one, other in zip(found, against, strict=True)] if against else [np.nan] * len(found))
+    p[:-1] = holm(p[:-1])
+    cells = []
+    for estimate, tasks, chance in zip(found, group["columns"].values(), p.tolist(), strict=True):
+        tracks, expected = maker.counts(row, tasks)
+        low, high = _interval(estimate)
+        chance = chance if math.isfinite(chance) else None
+        cells.append(Measured(estimate.value, low, high, tracks, expected, estimate.count, chance, estimate.reason))
+    return tuple(cells)
+
+
+def _interval(estimate: Estimate) -> tuple[float, float] | tuple[None, None]:
+    """95 %, from the standard error."""
+    if estimate.value is None or estimate.error is None:
+        return None, None
+    return estimate.value - QUANTILE * estimate.error, estimate.value + QUANTILE * estimate.error
+
+
+def _p(one: Estimate, other: Estimate) -> float:
+    """Of the difference of two rows on the same resamples, by the normal distribution; NaN where that is not known."""
+    found = difference(one, other)
+    if found is None or found.value is None or not found.error:
+        return math.nan
+    return math.erfc(abs(found.value) / found.error / math.sqrt(2))
+
+
+def _caption(
+    config: dict[str, Any], plan: Plan, rows: Mapping[str, Row], estimates: Mapping[str, list[list[Estimate]]]
+) -> Iterator[str]:
+    excerpts = {unit.excerpt.id for units in plan.units.values() for unit in units}
+    yield (
+        f"Measured on {plan.manifest.title} {plan.manifest.split}: {len(plan.tracks)} songs, {len(excerpts)} excerpts; "
+        f"{plan.protocol.describe(plan.manifest.rate)}."
+    )
+    yield from config["reading"]
+    yield f"Intervals: ± 1.96 standard errors, from {RESAMPLES} bootstrap resamples of the songs, the same for all rows."
+    if config["baseline"] in rows:
+        yield "Tests: differences on those resamples against the normal distribution, Holm-corrected over the columns of a group."
+    notes = dict.fromkeys(each.note for of_row in estimates.values() for group in of_row for each in group if each.note)
+    if notes:
+        yield f"{next(iter(notes))[0].upper()}{next(iter(notes))[1:]}."
+    if networks := dict.fromkeys(system.about for row in rows.values() for system in row.able if system.about):
+        yield f"Networks: {'; '.join(networks)}."
+    if contrast := config.get("contrast"):
+        yield from _contrast(contrast, rows, estimates)
+
+
+def _contrast(
+    contrast: Mapping[str, str], rows: Mapping[str, Row], estimates: Mapping[str, list[list[Estimate]]]
+) -> Iterator[str]:
+    """By how much two rows differ in what sums the last group up."""
+    one, other = contrast["row"], contrast["against"]
+    found = difference(estimates[one][-1][-1], estimates[other][-1][-1]) if one in rows and other in rows else None
+    if found is not None:
+        low, high = _interval(found)
+        yield f"{rows[one].label} − {rows[other].label}: {found.value:+.2f} [{low:+.2f}, {high:+.2f}]."

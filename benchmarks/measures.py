@@ -1,0 +1,201 @@
+"""From findings of pieces to a number with its uncertainty: the distance of two sets of embeddings, or the mean of what agrees.
+
+Uncertainty is over tracks: the same resamples of the tracks for every system, so that two of them can be compared pairwise.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.journal import Record
+from benchmarks.metrics.frechet import Statistics, extrapolate, frechet
+from benchmarks.metrics.kernel import discrepancy
+
+Floats = npt.NDArray[np.float64]
+Read = Callable[[str], Floats]
+"""Embeddings ``[n, d]`` by their key."""
+
+SEED = 0
+"""Of the subsets of FAD∞."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number, the same on every resample of the tracks, and how many pieces (embeddings, excerpts) it stands on.
+
+    ``value`` is None for a ``reason``. ``error`` is the standard error; None where none is known. ``note`` is what a reader must know.
+    """
+
+    value: float | None
+    count: int = 0
+    replicas: Floats | None = None  # [R]
+    error: float | None = None
+    reason: str = ""
+    note: str = ""
+
+    @staticmethod
+    def resampled(value: float, count: int, replicas: Floats, note: str = "") -> "Estimate":
+        """With the standard error that its replicas have. Their mean is not looked at: a distance is biased, a resample's even more."""
+        return Estimate(value, count, replicas, float(np.nanstd(replicas, ddof=1)), note=note)
+
+
+class Measure(ABC):
+    """What a table shows of the findings of one metric."""
+
+    better: ClassVar[Literal["lower", "higher"]] = "lower"
+    pieces: ClassVar[str] = "embeddings"
+
+    @property
+    @abstractmethod
+    def signature(self) -> str:
+        """How the number is made, to go with the metric's own signature."""
+
+    @abstractmethod
+    def __call__(self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read) -> Estimate:
+        """The estimate from the findings of each track's excerpts; ``times`` ``[R, tracks]`` is how often each resample has each track."""
+
+
+class Distance(Measure):
+    """Of the embeddings of the generated mixes from those of the real ones of the same excerpts."""
+
+    def embeddings(self, tracks: Sequence[Sequence[Record]], which: str, read: Read) -> list[list[Floats]]:
+        """By track and excerpt."""
+        return [[read(excerpt[which]) for excerpt in track] for track in tracks]
+
+
+class Frechet(Distance):
+    """FAD: sums of each track, which resamples add up, give the Gaussians."""
+
+    signature = "fad|reference:same-excerpts|cov:unbiased|v:1"
+
+    def __call__(self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read) -> Estimate:
+        real, generated = (
+            Sums.of([np.concatenate(track) for track in self.embeddings(tracks, which, read)])
+            for which in ("real", "generated")
+        )
+        every = np.ones(len(tracks))
+        value = frechet(real.drawn(every), generated.drawn(every))
+        replicas = [
+            frechet(real.drawn(drawn), generated.drawn(drawn)) if np.count_nonzero(drawn) > 1 else np.nan
+            for drawn in times
+        ]
+        return Estimate.resampled(value, generated.count, np.array(replicas), generated.note)
+
+
+@dataclass(frozen=True)
+class Sums:
+    """The sufficient statistics of ``T`` tracks."""
+
+    counts: Floats  # [T]
+    totals: Floats  # [T, d]
+    outers: Floats  # [T, d, d]
+
+    @classmethod
+    def of(cls, tracks: Sequence[Floats]) -> "Sums":
+        """From the embeddings ``[n, d]`` of each track."""
+        each = [Statistics.of(track) for track in tracks]
+        return cls(
+            np.array([track.count for track in each], dtype=np.float64),
+            np.stack([track.total for track in each]),
+            np.stack([track.outer for track in each]),
+        )
+
+    def drawn(self, times: Floats) -> Statistics:
+        """Of each track so many times."""
+        return Statistics(
+            int(times @ self.counts), times @ self.totals, np.tensordot(times, self.outers, axes=1)
+        )
+
+    @property
+    def count(self) -> int:
+        """Of all embeddings."""
+        return int(self.counts.sum())
+
+    @property
+    def note(self) -> str:
+        """What to know of the covariance."""
+        features = self.totals.shape[1]
+        if self.count > features:
+            return ""
+        return f"rank-deficient: {self.count} embeddings of {features} features; its bias is large, compare only within the table"
+
+
+class FrechetInfinity(Distance):
+    """FAD∞: what FAD tends to with ever more excerpts, from a line through those of subsets. It has no interval."""
+
+    signature = f"fad-inf|reference:same-excerpts|seed:{SEED}|v:1"
+
+    def __call__(self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read) -> Estimate:
+        real, generated = (
+            [Statistics.of(excerpt) for track in self.embeddings(tracks, which, read) for excerpt in track]
+            for which in ("real", "generated")
+        )
+        found = extrapolate(sum(real[1:], real[0]), generated, SEED)
+        return Estimate(found.value, sum(each.count for each in generated))
+
+
+class Kernel(Distance):
+    """KAD: the unbiased MMD², times 1000; its standard error is the jackknife's over tracks."""
+
+    signature = "kad|reference:same-excerpts|kernel:gauss-median|x1000|v:1"
+
+    def __call__(self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read) -> Estimate:
+        real, generated = (
+            [np.concatenate(track) for track in self.embeddings(tracks, which, read)] for which in ("real", "generated")
+        )
+        found = discrepancy(np.concatenate(real), generated)
+        return Estimate(1000 * found.value, sum(map(len, generated)), error=1000 * found.error)
+
+
+@dataclass(frozen=True)
+class Mean(Measure):
+    """The mean over tracks of a ``quantity`` that a metric gives of each excerpt, such as an agreement; undefined ones are left out."""
+
+    quantity: str
+
+    better = "higher"
+    pieces = "excerpts"
+
+    @property
+    def signature(self) -> str:
+        return f"{self.quantity}|mean-over-songs"
+
+    def __call__(self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read) -> Estimate:
+        values = [
+            [excerpt[self.quantity] for excerpt in track if excerpt[self.quantity] is not None] for track in tracks
+        ]
+        heard = np.array([bool(track) for track in values])
+        if not heard.any():
+            reasons = {excerpt[f"{self.quantity}-undefined"] for track in tracks for excerpt in track}
+            return Estimate(None, reason="; ".join(sorted(reasons)))
+        means = np.array([np.mean(track) for track in values if track])
+        weights = times[:, heard]
+        with np.errstate(invalid="ignore"):  # a resample without any of the tracks that count
+            replicas = weights @ means / weights.sum(axis=1)
+        return Estimate.resampled(float(means.mean()), sum(map(len, values)), replicas)
+
+
+def average(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean of several, resample by resample; undefined if one is."""
+    undefined = next((each for each in estimates if each.value is None), None)
+    if undefined or len(estimates) == 1:
+        return undefined or estimates[0]
+    count = sum(each.count for each in estimates)
+    value = float(np.mean([each.value for each in estimates]))
+    note = next((each.note for each in estimates if each.note), "")
+    if any(each.replicas is None for each in estimates):
+        return Estimate(value, count, note=note)
+    return Estimate.resampled(value, count, np.mean([each.replicas for each in estimates], axis=0), note)
+
+
+def difference(one: Estimate, other: Estimate) -> Estimate | None:
+    """``one`` − ``other`` where both have replicas of the same resamples."""
+    if one.value is None or other.value is None or one.replicas is None or other.replicas is None:
+        return None
+    return replace(
+        Estimate.resampled(one.value - other.value, one.count, one.replicas - other.replicas), note=one.note
+    )

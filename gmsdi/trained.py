@@ -1,0 +1,30 @@
+"""Systems that are made from checkpoints."""
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from gmsdi import checkpoint
+from gmsdi.system import System
+
+
+class Trained(System):
+    """A separator or a generator that is made from checkpoints."""
+
+    @classmethod
+    @abstractmethod
+    def weights(cls, **arguments: Any) -> Iterable[Path]:
+        """The checkpoints that the constructor's arguments name."""
+
+    @classmethod
+    def identify(cls, **arguments: Any) -> dict[str, Any]:
+        """Weights do not tell of what network they are, so what their manifests say of it counts, too."""
+        manifests = [checkpoint.read_manifest(path) for path in cls.weights(**arguments)]
+        return {**super().identify(**arguments), "networks": [manifest.config for manifest in manifests]}
+
+    @classmethod
+    def describe(cls, **arguments: Any) -> str:
+        """The networks and their training."""
+        lines = [checkpoint.read_manifest(path).describe() for path in cls.weights(**arguments)]
+        return "; ".join(dict.fromkeys(lines))
