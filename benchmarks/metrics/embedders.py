@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
 import torchaudio
@@ -17,6 +18,14 @@ class Embedder(ABC):
 
     features: int
     """``d``."""
+
+    source: str = ""
+    """Where its files come from, for a person."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What must lie on this machine for it to work; nothing is downloaded."""
+        return ()
 
     @property
     @abstractmethod

@@ -66,20 +66,24 @@ def frechet(one: Statistics, other: Statistics) -> float:
 def gaussians(mean: Floats, covariance: Floats, other_mean: Floats, other_covariance: Floats) -> float:
     """‖μ₁ − μ₂‖² + tr Σ₁ + tr Σ₂ − 2 tr √(Σ₁Σ₂), at least 0, in float64.
 
-    √Σ₁ Σ₂ √Σ₁ has the eigenvalues of Σ₁Σ₂ and is symmetric, so they are real: there is no matrix root that could turn out complex.
+    With Σ₁ = FFᵀ, FᵀΣ₂F has the eigenvalues of Σ₁Σ₂ and is symmetric, so they are real: there is no matrix root that could turn out
+    complex.
     """
-    root = _root(covariance)
-    eigenvalues = np.linalg.eigvalsh(root @ other_covariance @ root)
+    factor = _factor(covariance)
+    eigenvalues = np.linalg.eigvalsh(factor.T @ other_covariance @ factor)
     cross = np.sqrt(np.maximum(eigenvalues, 0)).sum()
     distance = ((mean - other_mean) ** 2).sum() + np.trace(covariance) + np.trace(other_covariance) - 2 * cross
     return max(float(distance), 0.0)
 
 
-def _root(covariance: Floats) -> Floats:
-    """The symmetric square root of a covariance, whose eigenvalues below zero are rounding errors."""
-    values, vectors = np.linalg.eigh(covariance)
-    root: Floats = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
-    return root
+def _factor(covariance: Floats) -> Floats:
+    """F with FFᵀ the covariance: Cholesky's, or that of the eigenvalues, of which those below zero are rounding errors."""
+    try:
+        return np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(covariance)
+        factor: Floats = vectors * np.sqrt(np.maximum(values, 0))
+        return factor
 
 
 def bootstrap(reference: Statistics, tracks: Sequence[Statistics], resamples: int, seed: int) -> tuple[float, float]:

@@ -6,6 +6,7 @@ import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.metrics import fad_library
 from benchmarks.metrics.frechet import Statistics, bootstrap, extrapolate, frechet, gaussians
 from gmsdi.errors import BadInputError
 
@@ -43,6 +44,27 @@ def test_it_is_what_a_matrix_root_gives_where_that_is_well_conditioned() -> None
     root = scipy.linalg.sqrtm(covariances[0] @ covariances[1])
     expected = ((means[0] - means[1]) ** 2).sum() + np.trace(covariances[0] + covariances[1] - 2 * root.real)
     assert frechet(Statistics.of(one), Statistics.of(other)) == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("size", [8, 128])
+def test_it_is_what_the_fields_library_computes(size: int) -> None:
+    """From the same embeddings, of which there are many more than features."""
+    random = np.random.default_rng(size)
+    axes = random.standard_normal((size, size)) / np.sqrt(size) + np.eye(size)
+    one, other = random.standard_normal((8 * size, size)), random.standard_normal((6 * size, size)) @ axes + 0.1
+    theirs = fad_library.module().FrechetAudioDistance
+    statistics = [theirs.calculate_embd_statistics(None, rows) for rows in (one, other)]
+    expected = theirs.calculate_frechet_distance(None, *statistics[0], *statistics[1])
+    assert frechet(Statistics.of(one), Statistics.of(other)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_badly_conditioned_covariances_lose_nothing() -> None:
+    """Eigenvalues over fourteen orders of magnitude, on common axes: the root of the smallest still counts."""
+    random = np.random.default_rng(7)
+    a, b = 10 ** random.uniform(-14, 0, (2, 64))
+    axes, zero = rotation(64, 3), np.zeros(64)
+    found = gaussians(zero, (axes * a) @ axes.T, zero, (axes * b) @ axes.T)
+    assert found == pytest.approx(((np.sqrt(a) - np.sqrt(b)) ** 2).sum(), rel=1e-8)
 
 
 def test_rank_deficient_sets_are_told_and_measured_all_the_same() -> None:
