@@ -2,15 +2,16 @@
 
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table as Grid
 
-from benchmarks.config import build
+from benchmarks.config import CONFIGS, build
 from benchmarks.provenance import provenance
 from benchmarks.spec import resolve_all
 from benchmarks.store import Store
@@ -32,7 +33,7 @@ class Finding:
 
 def examine(config: DictConfig) -> int:
     """Print all findings; 4 if something that is needed is missing."""
-    findings = [check(config) for check in CHECKS]
+    findings = [*(check(config) for check in CHECKS), *_embedders()]
     grid = Grid(title="gmsdi doctor", title_justify="left")
     for heading in ("", "what", "state", "what to do"):
         grid.add_column(heading)
@@ -119,6 +120,27 @@ def _systems(config: DictConfig) -> Finding:
 def _leaves(node: object) -> list[str]:
     """The values of nested mappings."""
     return [leaf for value in node.values() for leaf in _leaves(value)] if isinstance(node, dict) else [str(node)]
+
+
+def _embedders() -> Iterator[Finding]:
+    """What each embedder of a Fréchet distance needs, and whether the files are those that their names promise. All are extras."""
+    from benchmarks.metrics.pretrained import official, strange
+
+    for path in sorted((CONFIGS / "embedder").glob("*.yaml")):
+        embedder = build(cast(DictConfig, OmegaConf.load(path)))
+        what = f"embedder {path.stem}"
+        missing = [file for file in embedder.files if not file.exists()]
+        wrong = [found for file in embedder.files if file.is_file() and (found := strange(file))]
+        if missing or wrong:
+            remedy = [*(f"put there: {file}" for file in missing), *(f"{found}: fetch it again" for found in wrong)]
+            state = f"{len(missing)} of {len(embedder.files)} files missing" if missing else "not the official weights"
+            yield Finding(what, state, f"{'; '.join(remedy)} (from {embedder.source})", needed=False)
+        elif embedder.files:
+            checked = [file.name for file in embedder.files if official(file)]
+            known = f", sha256 as the names of {' and '.join(checked)} begin it" if checked else ", sha256 unknown"
+            yield Finding(what, f"{len(embedder.files)} files there{known}")
+        else:
+            yield Finding(what, "needs no files")
 
 
 def _store(config: DictConfig) -> Finding:

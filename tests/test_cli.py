@@ -1,5 +1,6 @@
 """The command line: what it prints, and one line and an exit code for everything that can be wrong with what it is given."""
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from benchmarks import cli
+from benchmarks.metrics.pretrained import PANN, EnCodec, VGGish
 from gmsdi import SAMPLE_RATE, STEMS, audio, checkpoint
 
 SMALL = [
@@ -223,6 +225,38 @@ def test_data_verify_finds_a_changed_file(
 def test_doctor_says_what_works(overrides: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["doctor", *overrides]) == 0
     assert "SoundFont" in capsys.readouterr().out
+
+
+def test_doctor_says_what_embedders_lack_and_whether_files_are_what_their_names_say(
+    overrides: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("COLUMNS", "1500")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+
+    def row(embedder: str) -> str:
+        assert cli.main(["doctor", *overrides]) == 0
+        return next(line for line in capsys.readouterr().out.splitlines() if f"embedder {embedder} " in line)
+
+    assert "ok" in row("logmel") and "needs no files" in row("logmel")
+    hubconf, weights, pca = VGGish().files
+    assert "3 of 3 files missing" in row("vggish")
+    for path in (hubconf, weights, pca):
+        assert f"put there: {path}" in row("vggish")
+    for path in (hubconf, weights, pca):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"other")
+    found = row("vggish")
+    assert "extra" in found and f"{weights}: sha256 does not begin with 10086976" in found
+    assert f"{pca}: sha256 does not begin with 970ea276" in found and "put there" not in found
+    assert "1 of 1 files missing" in row("pann")
+    PANN().files[0].write_bytes(b"other")
+    assert "ok" in row("pann") and "sha256 unknown" in row("pann")
+    # a file whose content is what the name says: the sha256 of "other", which no published file has
+    named = EnCodec().files[0]
+    begin = hashlib.sha256(b"other").hexdigest()[:8]
+    monkeypatch.setitem(EnCodec.NAMES, 24_000, f"encodec-{begin}.th")
+    (named.parent / f"encodec-{begin}.th").write_bytes(b"other")
+    assert "ok" in row("encodec") and f"sha256 as the names of encodec-{begin}.th begin it" in row("encodec")
 
 
 def test_doctor_misses_weights_where_a_system_needs_them(

@@ -249,3 +249,60 @@ def test_each_config_is_an_embedder_with_its_defaults(path: Path) -> None:
     assert isinstance(embedder, Embedder)
     assert embedder == type(embedder)()
     assert path.read_text(encoding="utf-8").startswith("# @package embedder\n")
+
+
+CLAP_OF_RANDOM_WEIGHTS = """
+import json, sys
+import numpy as np, torch
+from transformers import RobertaConfig, RobertaModel
+from benchmarks.metrics import fad_library
+from benchmarks.metrics.pretrained import CLAP
+
+main = fad_library.language_model()
+snapshot = main.parent.parent / "snapshots" / "one"
+snapshot.mkdir(parents=True)
+main.parent.mkdir()
+main.write_text("one")
+torch.manual_seed(0)
+RobertaModel(RobertaConfig(vocab_size=8, num_hidden_layers=1, intermediate_size=16)).save_pretrained(snapshot)
+words = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "a", "b", "c"]
+(snapshot / "vocab.json").write_text(json.dumps({word: place for place, word in enumerate(words)}))
+(snapshot / "merges.txt").write_text("#version: 0.2\\n")
+
+sys.argv.append("embedder=clap")  # laion_clap reads the command line as its own, and knows no such argument
+ours = CLAP()
+with fad_library._offline(True):
+    theirs = fad_library.module(clap=True).laion_clap.CLAP_Module(amodel="HTSAT-base", device="cpu")
+ours.files[0].parent.mkdir(parents=True)
+state = {f"module.{name}": value for name, value in theirs.model.state_dict().items()}
+torch.save({"epoch": 1, "loss": np.float64(0.5), "state_dict": state}, ours.files[0])
+
+rate = 22050
+samples = (0.1 * np.random.default_rng(0).standard_normal(25 * rate)).astype(np.float32)
+found = ours.embed(samples, rate)
+assert found.shape == (2, 512), found.shape
+from benchmarks.metrics import kaiser_best
+heard = kaiser_best.resample(samples, rate, 48000)
+pieces = np.stack([heard[:480000], heard[480000:960000]])
+with torch.inference_mode():
+    expected = theirs.get_audio_embedding_from_data(pieces)
+np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+assert np.abs(expected[0] - expected[1]).max() > 1e-4
+assert torch.equal(ours.embed(samples, rate), found)  # no part of the audio is chosen at random
+assert ours.embed(samples[: 3 * rate], rate).shape == (1, 512)
+assert sys.argv[-1] == "embedder=clap"
+print(ours.signature)
+"""
+
+
+@pytest.mark.slow
+def test_clap_has_the_embeddings_of_its_model(tmp_path: Path) -> None:
+    """The whole model with random weights, and a language model of one layer in the cache of the model hub's client."""
+    places = {"TORCH_HOME": str(tmp_path / "torch"), "HF_HOME": str(tmp_path / "hub")}
+    done = subprocess.run(
+        [sys.executable, "-c", CLAP_OF_RANDOM_WEIGHTS], env={**os.environ, **places}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    weights = audio.file_sha256(tmp_path / "torch" / "hub" / CLAP.NAMES["music_audioset"])[:16]
+    assert done.stdout.splitlines()[-1].startswith("clap|frechet-audio-distance:0.3.4|rate:48000|resample:kaiser_best|")
+    assert f"|weights:{weights}|" in done.stdout
