@@ -11,6 +11,8 @@ GMSDI := .venv/bin/gmsdi
 UV := $(shell command -v uv || echo $(PYTHON) -m uv)
 OVERRIDES = dataset=$(DATASET) launcher=$(LAUNCHER) $(if $(DATA),'data="$(DATA)"') $(if $(SYSTEMS),'system=[$(SYSTEMS)]') $(ARGS)
 
+GENERATION = $(if $(filter-out minislakh,$(DATASET)),protocol=generation)
+
 # where it is set, every start would compile all of torch and seaborn again
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -18,12 +20,19 @@ unexport PYTHONDONTWRITEBYTECODE
 export MALLOC_MMAP_THRESHOLD_ = 4294967296
 export MALLOC_TRIM_THRESHOLD_ = 8589934592
 
-.PHONY: table-separation train-mini test bench lint lock clean
+.PHONY: table-separation table-fad subfad train-mini test bench lint lock clean
 
 # A failed excerpt must not hide the table: the table marks what is missing, and ends with an exit code of its own.
 table-separation: .venv/.ready
 	-$(GMSDI) run table=separation $(OVERRIDES)
 	$(GMSDI) table table=separation $(OVERRIDES)
+
+# Generation: sub-FAD of accompaniments, and FAD of single sources. Real stems have to come from chunks that are not run, so not all are.
+subfad: TABLE := subfad
+table-fad: TABLE := fad
+subfad table-fad: .venv/.ready
+	-$(GMSDI) run table=$(TABLE) $(GENERATION) $(OVERRIDES)
+	$(GMSDI) table table=$(TABLE) $(GENERATION) $(OVERRIDES)
 
 # The small models that ship in the repository, made anew; one thread each, so `make -j2 train-mini` takes two cores.
 MINI := demucs-mini gmsdi-mini msdm-mini weak-bass-mini weak-drums-mini weak-guitar-mini weak-piano-mini

@@ -41,16 +41,16 @@ def tasks_of(config: Mapping[str, Any]) -> tuple[Task, ...]:
     """
     if "given" not in config:
         return ()
-    names = dict.fromkeys(
-        name for group in config["groups"] for tasks in group["columns"].values() for name in tasks
-    )
+    names = dict.fromkeys(name for group in config["groups"] for tasks in group["columns"].values() for name in tasks)
     return tuple(_task(name, config["given"]) for name in names)
 
 
 def _task(name: str, given: str) -> Task:
     for initial in name:
         if initial not in INITIALS:
-            raise BadInputError(f"table: {initial!r} of {name!r} is the initial of no stem{near(initial, INITIALS)}")
+            raise BadInputError(
+                f"table: {initial!r} of {name!r} is the initial of no stem{near(initial, list(INITIALS))}"
+            )
     stems = tuple(stem for initial, stem in INITIALS.items() if initial in name)
     return Task(stems, tuple(stem for stem in STEMS if stem not in stems) if given == "rest" else ())
 
@@ -116,7 +116,9 @@ class Maker:
 
     def _read(self, key: str) -> Floats:
         def gone() -> Floats:
-            raise IntegrityError(f"embeddings {short(key)} of audio that was scored are gone from {self.store.root}; give another store=DIR")
+            raise IntegrityError(
+                f"embeddings {short(key)} of audio that was scored are gone from {self.store.root}; give another store=DIR"
+            )
 
         return self.store.embeddings(key, gone)
 
@@ -125,7 +127,9 @@ def make_table(
     config: dict[str, Any], plan: Plan, metrics: Mapping[str, Judge], store: Store, provenance: Record
 ) -> Table:
     """The table that ``config`` (a node of configs/table with ``given``) describes, from what the store holds of ``plan``."""
-    measures = {name: (node["metric"], build(OmegaConf.create(node["of"]))) for name, node in config["measures"].items()}
+    measures = {
+        name: (node["metric"], build(OmegaConf.create(node["of"]))) for name, node in config["measures"].items()
+    }
     used = {name: measures[name] for name in dict.fromkeys(group["measure"] for group in config["groups"])}
     for name, (metric, _) in used.items():
         if metric not in metrics:
@@ -135,9 +139,7 @@ def make_table(
     count = len(plan.tracks)
     times = np.random.default_rng(STATISTICS_SEED).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
     maker = Maker(plan, store, used, times.astype(np.float64))
-    estimates = {
-        name: [maker.columns(row, group) for group in config["groups"]] for name, row in rows.items()
-    }
+    estimates = {name: [maker.columns(row, group) for group in config["groups"]] for name, row in rows.items()}
     baseline = config["baseline"] if config["baseline"] in rows else None
     measured = tuple(
         MeasuredRow(
@@ -157,7 +159,11 @@ def make_table(
         for name, row in rows.items()
     )
     groups = tuple(
-        Group(group["title"], f"{metrics[used[group['measure']][0]].signature} {used[group['measure']][1].signature}", tuple(group["columns"]))
+        Group(
+            group["title"],
+            f"{metrics[used[group['measure']][0]].signature} {used[group['measure']][1].signature}",
+            tuple(group["columns"]),
+        )
         for group in config["groups"]
     )
     decisive = used[config["groups"][-1]["measure"]][1]
@@ -172,7 +178,9 @@ def make_table(
         rows=measured,
         baseline=rows[baseline].label if baseline else "",
         caption=tuple(_caption(config, plan, rows, estimates)),
-        reported=reported_rows(config["reported"], [(group["measure"], list(group["columns"])) for group in config["groups"]])
+        reported=reported_rows(
+            config["reported"], [(group["measure"], list(group["columns"])) for group in config["groups"]]
+        )
         if config["reported"]
         else None,
         provenance=provenance,
@@ -198,9 +206,7 @@ def _scored_units(row: Row, plan: Plan) -> Iterator[WorkUnit]:
         yield from (unit for unit in plan.of_system(system) if unit.excerpt.track in scored)
 
 
-def _notes(
-    row: Row, plan: Plan, metrics: Mapping[str, Judge], store: Store, provenance: Record
-) -> tuple[str, ...]:
+def _notes(row: Row, plan: Plan, metrics: Mapping[str, Judge], store: Store, provenance: Record) -> tuple[str, ...]:
     """Those of all its systems, each once."""
     each = [
         notes_of(system, row.findings[task], plan, metrics, store, provenance)
@@ -214,22 +220,24 @@ def _cells(
     maker: Maker, row: Row, group: Mapping[str, Any], found: Sequence[Estimate], against: Sequence[Estimate] | None
 ) -> tuple[Measured, ...]:
     """The cells of a row under a group; tests are Holm-corrected over all columns but the last, which sums them up."""
-    p = np.array([_p(one, other) for one, other in zip(found, against, strict=True)] if against else [np.nan] * len(found))
+    p = np.array(
+        [_p(one, other) for one, other in zip(found, against, strict=True)] if against else [np.nan] * len(found)
+    )
     p[:-1] = holm(p[:-1])
     cells = []
     for estimate, tasks, chance in zip(found, group["columns"].values(), p.tolist(), strict=True):
         tracks, expected = maker.counts(row, tasks)
-        low, high = _interval(estimate)
+        low, high = _interval(estimate, maker.measures[group["measure"]][1].least)
         chance = chance if math.isfinite(chance) else None
         cells.append(Measured(estimate.value, low, high, tracks, expected, estimate.count, chance, estimate.reason))
     return tuple(cells)
 
 
-def _interval(estimate: Estimate) -> tuple[float, float] | tuple[None, None]:
-    """95 %, from the standard error."""
+def _interval(estimate: Estimate, least: float = -math.inf) -> tuple[float, float] | tuple[None, None]:
+    """95 %, from the standard error; not below the ``least`` that the number can be."""
     if estimate.value is None or estimate.error is None:
         return None, None
-    return estimate.value - QUANTILE * estimate.error, estimate.value + QUANTILE * estimate.error
+    return max(estimate.value - QUANTILE * estimate.error, least), estimate.value + QUANTILE * estimate.error
 
 
 def _p(one: Estimate, other: Estimate) -> float:

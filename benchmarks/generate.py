@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
 from omegaconf import DictConfig
 
 from benchmarks.notices import progress
@@ -86,7 +85,9 @@ def _lone_generator(systems: DictConfig, task: Task) -> Generator:
         raise BadInputError(f"one system generates, {len(systems)} are given ({', '.join(systems)}); give system=NAME")
     (spec,) = resolve_all(systems, [task])
     if spec.lacks or spec.borrows is not None:
-        raise BadInputError(f"system {spec.row}: {spec.lacks or 'generates nothing, it is made of real stems'}; give another system=NAME")
+        raise BadInputError(
+            f"system {spec.row}: {spec.lacks or 'generates nothing, it is made of real stems'}; give another system=NAME"
+        )
     generator: Generator = spec.build()
     return generator
 

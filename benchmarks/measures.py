@@ -39,7 +39,7 @@ class Estimate:
 
     @staticmethod
     def resampled(value: float, count: int, replicas: Floats, note: str = "") -> "Estimate":
-        """With the standard error that its replicas have. Their mean is not looked at: a distance is biased, a resample's even more."""
+        """With the standard error that its replicas have. Their mean is left alone: resamples have more bias."""
         return Estimate(value, count, replicas, float(np.nanstd(replicas, ddof=1)), note=note)
 
 
@@ -48,6 +48,7 @@ class Measure(ABC):
 
     better: ClassVar[Literal["lower", "higher"]] = "lower"
     pieces: ClassVar[str] = "embeddings"
+    least: ClassVar[float] = float("-inf")  # that the number can be
 
     @property
     @abstractmethod
@@ -56,7 +57,7 @@ class Measure(ABC):
 
     @abstractmethod
     def __call__(self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read) -> Estimate:
-        """The estimate from the findings of each track's excerpts; ``times`` ``[R, tracks]`` is how often each resample has each track."""
+        """The estimate from the findings of each track's excerpts; ``times`` ``[R, tracks]``: how often each resample has each."""
 
 
 class Distance(Measure):
@@ -69,6 +70,8 @@ class Distance(Measure):
 
 class Frechet(Distance):
     """FAD: sums of each track, which resamples add up, give the Gaussians."""
+
+    least = 0.0
 
     signature = "fad|reference:same-excerpts|cov:unbiased|v:1"
 
@@ -106,9 +109,7 @@ class Sums:
 
     def drawn(self, times: Floats) -> Statistics:
         """Of each track so many times."""
-        return Statistics(
-            int(times @ self.counts), times @ self.totals, np.tensordot(times, self.outers, axes=1)
-        )
+        return Statistics(int(times @ self.counts), times @ self.totals, np.tensordot(times, self.outers, axes=1))
 
     @property
     def count(self) -> int:
@@ -185,17 +186,16 @@ def average(estimates: Sequence[Estimate]) -> Estimate:
     if undefined or len(estimates) == 1:
         return undefined or estimates[0]
     count = sum(each.count for each in estimates)
-    value = float(np.mean([each.value for each in estimates]))
+    value = float(np.mean([each.value for each in estimates if each.value is not None]))
     note = next((each.note for each in estimates if each.note), "")
-    if any(each.replicas is None for each in estimates):
+    replicas = [each.replicas for each in estimates if each.replicas is not None]
+    if len(replicas) < len(estimates):
         return Estimate(value, count, note=note)
-    return Estimate.resampled(value, count, np.mean([each.replicas for each in estimates], axis=0), note)
+    return Estimate.resampled(value, count, np.mean(replicas, axis=0), note)
 
 
 def difference(one: Estimate, other: Estimate) -> Estimate | None:
     """``one`` − ``other`` where both have replicas of the same resamples."""
     if one.value is None or other.value is None or one.replicas is None or other.replicas is None:
         return None
-    return replace(
-        Estimate.resampled(one.value - other.value, one.count, one.replicas - other.replicas), note=one.note
-    )
+    return replace(Estimate.resampled(one.value - other.value, one.count, one.replicas - other.replicas), note=one.note)

@@ -76,8 +76,7 @@ class Protocol:
 
         def differs(each: Excerpt) -> tuple[int, int]:
             unlike = sum(
-                track.plays(stem, each.start, each.length) != wanted
-                for stem, wanted in zip(stems, plays, strict=True)
+                track.plays(stem, each.start, each.length) != wanted for stem, wanted in zip(stems, plays, strict=True)
             )
             return unlike, abs(each.start - excerpt.start)
 

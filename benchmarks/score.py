@@ -50,7 +50,9 @@ def score_key(metric: Metric | Judge, units: Sequence[WorkUnit], store: Store) -
     return digest(measured if stems == STEMS else [*measured, stems])
 
 
-def score(system: SystemSpec, plan: Plan, metrics: Sequence[Metric | Judge], dataset: Dataset, store: Store, run: str) -> None:
+def score(
+    system: SystemSpec, plan: Plan, metrics: Sequence[Metric | Judge], dataset: Dataset, store: Store, run: str
+) -> None:
     """Score every track of ``system`` whose audio is all there and that has no score yet. Memory does not grow with the tracks.
 
     Raises ``IntegrityError`` for an output or a reference that is not what was recorded.

@@ -159,7 +159,7 @@ def _resolve(
 
 
 def _read(name: str, node: DictConfig, key: str, kinds: Any) -> tuple[Any, DictConfig, dict[str, Any]]:
-    """The class under ``key`` of a node of ``systems``, which must be one of ``kinds``, its config, and all arguments of its constructor."""
+    """The class under ``key`` of a node of ``systems``, one of ``kinds``, its config, and all arguments of its constructor."""
     config = node.get(key)
     if config is None or "_target_" not in config or "label" not in node:
         raise BadInputError(f"system {name}: needs a label and a {key} with a _target_; see configs/system/")

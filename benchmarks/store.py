@@ -88,7 +88,7 @@ class Store:
     def write_output(
         self, unit: WorkUnit, stems: audio.Samples, rate: int, seconds: float, device: str, run: str
     ) -> Output:
-        """Write the stems ``[K, T]`` that the unit's system outputs, with a sidecar that says what they are. Not done until ``record_outputs``."""
+        """Write the stems ``[K, T]`` that the unit's system outputs, and what they are. Not done until ``record_outputs``."""
         folder = self.audio_folder(unit.id)
         temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
         temporary.mkdir(parents=True)

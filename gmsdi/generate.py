@@ -57,8 +57,8 @@ class DiffusionGenerator(Trained, Generator):
 class Prompted(DiffusionGenerator):
     """What GMSDI's generators need: one network of mixtures at ``checkpoint``, asked for sources by prompts.
 
-    ``guidance`` is w in D_neg + w (D_pos − D_neg). With ``negatives`` a stem's negative prompt is all other stems; without it is the null
-    prompt, plain classifier-free guidance.
+    ``guidance`` is w in D_neg + w (D_pos − D_neg). With ``negatives`` a stem's negative prompt is all other stems; without, it is the
+    null prompt: plain classifier-free guidance.
     """
 
     def __init__(
@@ -152,9 +152,7 @@ class SourceGenerator(Prompted):
         """The negative prompt of a stem is all others of ``STEMS``, whether they are asked for or not."""
         of_stem = dict(zip(STEMS, self.against(STEMS), strict=True))
         prompts = [of_stem[stem] for stem in request.stems]
-        denoise = prompted(
-            self.denoiser.to(request.device), *self.embeddings(prompts, request.device), self.guidance
-        )
+        denoise = prompted(self.denoiser.to(request.device), *self.embeddings(prompts, request.device), self.guidance)
         streams = Streams(request.seeds)
         start = self.start(request, len(prompts), streams)
         return self.sample(Free(denoise, torch.zeros_like(start[:, 0])), start, streams)
@@ -166,5 +164,3 @@ def _require_different(request: Request) -> None:
         raise BadInputError(
             f"cannot generate {list(request.stems)} given {list(request.given)}: give each once, and at least one prompt"
         )
-
-

@@ -36,7 +36,7 @@ def item_seed(seed: int, content: str, number: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}\n{content}\n{number}".encode()).digest()[:8], "big") >> 1
 
 
-class System(ABC):
+class System:
     """What can be told of a system by the arguments of its constructor, without building it."""
 
     @classmethod
@@ -53,7 +53,7 @@ class System(ABC):
         return ""
 
 
-class Separator(System):
+class Separator(System, ABC):
     """A system that the separation table can have a row for: one class and one yaml."""
 
     reads_references: ClassVar[bool] = False
@@ -88,7 +88,7 @@ class Request:
     elsewhere: torch.Tensor | None = None  # [B, J, T], of ``stems``
 
 
-class Generator(System):
+class Generator(System, ABC):
     """A system that the generation tables can have a row for: one class and one yaml."""
 
     @classmethod

@@ -1,6 +1,6 @@
 """Systems that are made from checkpoints."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from gmsdi import checkpoint
 from gmsdi.system import System
 
 
-class Trained(System):
+class Trained(System, ABC):
     """A separator or a generator that is made from checkpoints."""
 
     @classmethod

@@ -39,7 +39,7 @@ class Embedder(ABC):
 
 @dataclass(frozen=True)
 class LogMel(Embedder):
-    """Means and standard deviations over 0.96 s of log-mel bands, every 0.48 s: the offline default, without weights and without downloads.
+    """Means and standard deviations over 0.96 s of log-mel bands, every 0.48 s: the offline default, without weights or downloads.
 
     The bands are VGGish's (64 from 125 to 7500 Hz, 25 ms windows every 10 ms at 16 kHz, natural logarithm of magnitude + 0.01). It
     hears loudness, timbre and how much both vary within a second; it is deaf to pitch within a band, to rhythm beyond a second, to

@@ -23,17 +23,28 @@ def draw(table: Table, groups: int) -> "Figure":
     shown = values[np.isfinite(values) & (values > 0)]
     low, high = (shown.min(), shown.max()) if shown.size else (1.0, 10.0)
     with mpl.rc_context({"text.parse_math": False}):
-        figure = Figure(figsize=(3.2 + 0.62 * len(columns), 1.4 + 0.45 * len(table.rows)), dpi=150, layout="constrained")
+        figure = Figure(
+            figsize=(3.2 + 0.62 * len(columns), 1.4 + 0.45 * len(table.rows)), dpi=150, layout="constrained"
+        )
         FigureCanvasAgg(figure)
         axes = figure.subplots()
         norm = LogNorm(low, max(high, low * 1.01))
-        axes.imshow(np.where(values > 0, values, low), norm=norm, cmap="viridis_r", aspect="auto", alpha=np.isfinite(values) * 1.0)
+        axes.imshow(
+            np.where(values > 0, values, low),
+            norm=norm,
+            cmap="viridis_r",
+            aspect="auto",
+            alpha=np.isfinite(values) * 1.0,
+        )
         for (line, place), value in np.ndenumerate(values):
             text = "–" if np.isnan(value) else wording.number(value) if value < 100 else f"{value:.0f}"
             dark = np.isfinite(value) and value > 0 and norm(value) > 0.6
             axes.text(place, line, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
         axes.set_xticks(range(len(columns)), columns)
-        axes.set_yticks(range(len(table.rows)), [row.label + (f" ({wording.count(row)})" if row.tracks < row.expected else "") for row in table.rows])
+        axes.set_yticks(
+            range(len(table.rows)),
+            [row.label + (f" ({wording.count(row)})" if row.tracks < row.expected else "") for row in table.rows],
+        )
         edge = 0.0
         for group in table.groups[: groups - 1]:
             edge += len(group.columns)

@@ -76,9 +76,7 @@ def _tabular(table: Table, places: range, notes: Footnotes) -> Iterator[str]:
     ends = list(accumulate((len(group.columns) for group in groups), initial=2))
     yield rf"\begin{{tabular}}{{@{{}}lr{GROUP_GAP}{GROUP_GAP.join('r' * len(group.columns) for group in groups)}@{{}}}}"
     yield r"\toprule"
-    yield _row(
-        ["", "", *(rf"\multicolumn{{{len(group.columns)}}}{{c}}{{{escape(group.title)}}}" for group in groups)]
-    )
+    yield _row(["", "", *(rf"\multicolumn{{{len(group.columns)}}}{{c}}{{{escape(group.title)}}}" for group in groups)])
     yield " ".join(rf"\cmidrule(lr){{{start + 1}-{end}}}" for start, end in pairwise(ends))
     yield _row(["System", "$n$", *(escape(name) for group in groups for name in group.columns)])
     yield r"\midrule"
@@ -95,11 +93,7 @@ def _tabular(table: Table, places: range, notes: Footnotes) -> Iterator[str]:
 
 def _measured(row: MeasuredRow, table: Table, places: range, notes: Footnotes) -> Iterator[str]:
     """A line of values, and below it lines of what else a cell holds."""
-    blocks = [
-        _cell(cell, cell is row.cells[place][-1], notes)
-        for place in places
-        for cell in row.cells[place]
-    ]
+    blocks = [_cell(cell, cell is row.cells[place][-1], notes) for place in places for cell in row.cells[place]]
     values, *others = zip_longest(*blocks, fillvalue="")
     yield _row([_label(row.label, notes.of_row(row)), wording.count(row), *values], r"[-2pt]" if others else "")
     for line in others:

@@ -47,7 +47,9 @@ def draw(table: Table) -> "Figure":
         plot.on(figure).plot()
         for axes in figure.axes:
             axes.axhline(0, color="0.6", linewidth=0.8, zorder=1)
-            axes.axvspan(len(columns) - 1.5, len(columns) - 0.5, color="0.95", zorder=0)  # "all" is a mean of the others
+            axes.axvspan(
+                len(columns) - 1.5, len(columns) - 0.5, color="0.95", zorder=0
+            )  # "all" is a mean of the others
         for legend in figure.legends:
             legend.set_bbox_to_anchor((1.01, 0.5))
         figure.suptitle(wording.title(table), fontsize=12, fontweight="bold")

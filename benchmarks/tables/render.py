@@ -20,7 +20,7 @@ Draw = Callable[[Table], "Figure"]
 
 
 def write_all(table: Table, folder: Path, draw: Draw = plots.draw) -> list[Path]:
-    """Write ``NAME.{md,csv,tex,json,html,png}``, the last as ``draw`` has it, into ``folder``, each complete or not at all, and return their paths."""
+    """Write ``NAME.{md,csv,tex,json,html,png}`` into ``folder``, each complete or not at all, and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     plot = _png(draw(table))
     contents = {

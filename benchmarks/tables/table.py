@@ -16,8 +16,8 @@ class Measured:
     """A number of ours: the estimate, its 95 % bootstrap interval over tracks, and the tracks it stands on.
 
     ``value`` is None, with a ``reason``, where it is undefined. ``p`` is that of the paired test against the baseline row,
-    Holm-corrected over the columns (None for the baseline itself and where there is no test). ``windows`` is how many pieces of the tracks
-    were measured: windows, or embeddings.
+    Holm-corrected over the columns (None for the baseline itself and where there is no test). ``windows`` is how many pieces of
+    the tracks were measured: windows, or embeddings.
     """
 
     value: float | None

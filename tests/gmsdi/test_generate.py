@@ -9,10 +9,11 @@ from gmsdi import SAMPLE_RATE, STEMS, checkpoint
 from gmsdi.checkpoint import Manifest
 from gmsdi.coupling import ProportionalVariance
 from gmsdi.errors import BadInputError
-from gmsdi.generate import Generator
+from gmsdi.generate import Generated, PromptGenerator
 from gmsdi.model import build_denoiser
 from gmsdi.sampler import Sampler
 from gmsdi.schedule import karras
+from gmsdi.system import Request
 
 NETWORK = {"backbone": "SpectralUNet", "window": 64, "hop": 16, "widths": [8, 8], "mapping": 8, "sigma_data": 0.1}
 TEXT = {"encoder": "TagEncoder", "vocabulary": list(STEMS)}
@@ -20,7 +21,7 @@ LENGTH = 1000
 
 
 @pytest.fixture
-def generator(tmp_path: Path) -> Generator:
+def generator(tmp_path: Path) -> PromptGenerator:
     torch.manual_seed(0)
     network = {**NETWORK, "embedding_features": len(STEMS)}
     weights = {
@@ -29,7 +30,12 @@ def generator(tmp_path: Path) -> Generator:
     path = tmp_path / "gmsdi.safetensors"
     checkpoint.save(path, weights, Manifest("gmsdi", {**network, "text": TEXT}, STEMS, SAMPLE_RATE, None, 7, {}, {}))
     strength = ProportionalVariance(2.0)
-    return Generator(str(path), 2.0, strength, strength, karras(20, 1e-3, 2.0), Sampler())
+    return PromptGenerator(str(path), 2.0, strength, strength, karras(20, 1e-3, 2.0), Sampler())
+
+
+def ask(generator: PromptGenerator, prompts: list[str], given: dict[str, torch.Tensor], seeds: list[int]) -> Generated:
+    there = {name: stem.expand(len(seeds), -1) for name, stem in given.items()}
+    return generator.with_mixture(Request(tuple(prompts), there, tuple(seeds), LENGTH, "cpu"))
 
 
 def stem(seed: int) -> torch.Tensor:
@@ -37,32 +43,32 @@ def stem(seed: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("given", [{}, {"guitar": stem(1), "piano": stem(2)}])
-def test_an_item_does_not_depend_on_its_batch(generator: Generator, given: dict[str, torch.Tensor]) -> None:
-    whole = generator.generate(["bass", "drums"], given, [5, 6, 7], LENGTH)
+def test_an_item_does_not_depend_on_its_batch(generator: PromptGenerator, given: dict[str, torch.Tensor]) -> None:
+    whole = ask(generator, ["bass", "drums"], given, [5, 6, 7])
     assert whole.stems.shape == (3, 2, LENGTH)
     assert whole.mixture.shape == (3, LENGTH)
-    alone = [generator.generate(["bass", "drums"], given, [seed], LENGTH) for seed in (5, 6, 7)]
+    alone = [ask(generator, ["bass", "drums"], given, [seed]) for seed in (5, 6, 7)]
     torch.testing.assert_close(torch.cat([each.stems for each in alone]), whole.stems, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(torch.cat([each.mixture for each in alone]), whole.mixture, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(whole.stems[0], whole.stems[1], atol=0.01)
 
 
-def test_the_mixture_holds_what_is_given_and_what_is_generated(generator: Generator) -> None:
+def test_the_mixture_holds_what_is_given_and_what_is_generated(generator: PromptGenerator) -> None:
     given = {"guitar": 0.5 * torch.sin(torch.arange(LENGTH) / 9)}
-    found = generator.generate(["bass", "drums"], given, [5], LENGTH)
+    found = ask(generator, ["bass", "drums"], given, [5])
     lacking = found.mixture - found.stems.sum(dim=1)
     similarity = torch.nn.functional.cosine_similarity(lacking, given["guitar"][None]).item()
-    without = generator.generate(["bass", "drums"], {}, [5], LENGTH)
+    without = ask(generator, ["bass", "drums"], {}, [5])
     before = without.mixture - without.stems.sum(dim=1)
     assert similarity > 0.5 > torch.nn.functional.cosine_similarity(before, given["guitar"][None]).item()
 
 
-def test_each_is_asked_for_by_its_prompt(generator: Generator) -> None:
-    one, other = (generator.generate(prompts, {}, [5], LENGTH) for prompts in (["bass", "drums"], ["bass", "piano"]))
+def test_each_is_asked_for_by_its_prompt(generator: PromptGenerator) -> None:
+    one, other = (ask(generator, prompts, {}, [5]) for prompts in (["bass", "drums"], ["bass", "piano"]))
     assert not torch.allclose(one.stems[:, 1], other.stems[:, 1], atol=1e-3)
 
 
 @pytest.mark.parametrize(("prompts", "given"), [([], {}), (["bass", "bass"], {}), (["bass"], {"bass": stem(0)})])
-def test_what_cannot_be_generated_is_refused(generator: Generator, prompts: list[str], given: dict) -> None:
+def test_what_cannot_be_generated_is_refused(generator: PromptGenerator, prompts: list[str], given: dict) -> None:
     with pytest.raises(BadInputError, match="cannot generate"):
-        generator.generate(prompts, given, [5], LENGTH)
+        ask(generator, prompts, given, [5])
