@@ -16,8 +16,8 @@ from functools import cached_property
 import mir_eval
 import numpy as np
 import numpy.typing as npt
-import torch
-from scipy.signal import find_peaks
+from scipy.fft import rfft
+from scipy.signal import find_peaks, get_window
 
 from gmsdi import SAMPLE_RATE, audio
 
@@ -226,9 +226,8 @@ def _magnitudes(samples: Floats, window: int, hop: int, frames: int) -> Floats:
     if len(samples) < window + (frames - 1) * hop:
         seconds = (window + (frames - 1) * hop) / SAMPLE_RATE
         raise UndefinedError(f"shorter than {seconds:.2f} s")
-    hann = torch.hann_window(window, dtype=torch.float64)
-    spectrum = torch.stft(torch.from_numpy(samples), window, hop, window=hann, center=False, return_complex=True)
-    magnitudes: Floats = spectrum.abs().numpy()
+    pieces = np.lib.stride_tricks.sliding_window_view(samples, window)[::hop]  # [frames, window]
+    magnitudes: Floats = np.abs(rfft(pieces * get_window("hann", window), axis=1)).T
     return magnitudes
 
 

@@ -151,14 +151,14 @@ def test_every_parameter_is_in_the_signature(metric: Coherence) -> None:
 def songs(tmp_path_factory: pytest.TempPathFactory) -> list[Stems]:
     """Middles of real songs, composed and rendered."""
     root = tmp_path_factory.mktemp("songs")
-    dataset: Dataset = MiniSlakh("MiniSlakh", root, seed=0, songs={"validation": 6}).split("validation")
+    dataset: Dataset = MiniSlakh("MiniSlakh", root, seed=0, songs={"validation": 5}).split("validation")
     return excerpts(dataset, Protocol("quick", 131_072, 1))
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: type(metric).__name__)
 def test_the_right_song_agrees_more_than_a_wrong_one(metric: Coherence, songs: list[Stems]) -> None:
     found = Comparison.of(metric, songs, SAMPLE_RATE)
-    assert found.songs >= 5
+    assert found.songs >= 4
     assert np.nanmean(found.right) > np.nanmean(found.wrong) + 0.2
     assert found.auc() > 0.75
 
