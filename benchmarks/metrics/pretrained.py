@@ -170,30 +170,31 @@ class VGGish(Pretrained):
         return {"use_pca": self.pca, "use_activation": self.activation}
 
     def _embed(self, heard: Tensor) -> Tensor:
-        examples = self._examples(heard.double()).float()  # [n, 1, frames, bands]
-        convolved = torch.cat([self._convolutions(piece) for piece in examples.split(self.BATCH)])  # [n, C, h, w]
+        convolved = self.convolve(self.examples(heard))
         found: Tensor = self._model.embeddings(convolved.permute(0, 2, 3, 1).flatten(1))
         if self._model.postprocess:
             found = self._model.pproc.postprocess(found).reshape(-1, self.features)  # one alone comes back without n
         return found
 
-    def _convolutions(self, examples: Tensor) -> Tensor:
-        convolved: Tensor = self._features(examples.contiguous(memory_format=torch.channels_last))
-        return convolved
+    def examples(self, heard: Tensor) -> Tensor:
+        """Log-mel bands ``[n, 1, frames, bands]`` of audio ``[T]``, from float64; what does not fill an example is left out."""
+        windows = heard.double().unfold(0, self.WINDOW, self.HOP)  # [frames, window]
+        windows = windows[: len(windows) // self.FRAMES * self.FRAMES]
+        hann = torch.hann_window(self.WINDOW, dtype=windows.dtype, device=heard.device)
+        spectrum = torch.fft.rfft(windows * hann, self.TRANSFORM).abs()
+        levels = (spectrum @ self._filters.to(heard.device) + 0.01).log()
+        return levels.unflatten(0, (-1, 1, self.FRAMES)).float()
+
+    @torch.inference_mode()
+    def convolve(self, examples: Tensor) -> Tensor:
+        """``[n, channels, time, band]`` of all examples, a few at a time."""
+        pieces = examples.contiguous(memory_format=torch.channels_last).split(self.BATCH)
+        return torch.cat([self._features(piece) for piece in pieces])
 
     @cached_property
     def _features(self) -> Any:
-        """The convolutions with channels last in memory, which is twice as fast on a CPU."""
+        """The convolutions with channels last in memory, which is faster on a CPU."""
         return self._model.features.to(memory_format=torch.channels_last)
-
-    def _examples(self, heard: Tensor) -> Tensor:
-        """Log-mel bands ``[n, 1, frames, bands]`` of audio ``[T]``, float64; what does not fill an example is left out."""
-        windows = heard.unfold(0, self.WINDOW, self.HOP)  # [frames, window]
-        windows = windows[: len(windows) // self.FRAMES * self.FRAMES]
-        hann = torch.hann_window(self.WINDOW, dtype=heard.dtype, device=heard.device)
-        spectrum = torch.fft.rfft(windows * hann, self.TRANSFORM).abs()
-        levels = (spectrum @ self._filters.to(heard.device) + 0.01).log()
-        return levels.unflatten(0, (-1, 1, self.FRAMES))
 
     @cached_property
     def _filters(self) -> Tensor:

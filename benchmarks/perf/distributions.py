@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import config
 from benchmarks.metrics import fad_library
@@ -25,7 +26,7 @@ from gmsdi import audio
 
 T = TypeVar("T")
 
-SONGS = 6
+SONGS = 4
 SIZES = (128, 512)
 """Features of the covariances; VGGish has as many as the smaller, CLAP as the larger."""
 
@@ -33,17 +34,44 @@ REPEATS = 5
 
 
 @dataclass(frozen=True)
+class Spent:
+    """Seconds of one piece of work; on a machine that others use too, those of the processor compare and those of the clock do not."""
+
+    clock: float
+    processor: float  # of all threads
+
+
+@dataclass(frozen=True)
 class Embedding:
-    """Seconds of the two ways from files to embeddings, and without reading and resampling; and how far apart they are."""
+    """What the two ways from files to embeddings take, and without reading and resampling; and how far apart they are."""
 
     files: int
     duration: float  # of the audio, s
-    theirs: float
-    theirs_computing: float
-    ours: float
-    ours_computing: float
+    theirs: Spent
+    theirs_computing: Spent
+    ours: Spent
+    ours_computing: Spent
+    convolving: Spent  # ours, the convolutions alone: the arithmetic that both ways have in common
+    operations: float  # of the convolutions, floating-point
     worst: float
     largest: float  # value of an embedding
+
+    def line(self, label: str) -> str:
+        """The result for a person."""
+
+        def compared(ours: Spent, theirs: Spent) -> str:
+            return (
+                f"{self.duration / ours.clock:.0f} s of audio a second, the library's loop {self.duration / theirs.clock:.0f}: "
+                f"{theirs.clock / ours.clock:.1f} x, in processor time {theirs.processor / ours.processor:.1f} x"
+            )
+
+        return (
+            f"{label}, {self.files} songs of {self.duration:.0f} s together: {compared(self.ours, self.theirs)}\n"
+            f"  without reading and resampling: {compared(self.ours_computing, self.theirs_computing)}\n"
+            f"  processor time: the library's loop {self.theirs.processor:.1f} s, ours {self.ours.processor:.1f} s, of which the "
+            f"convolutions {self.convolving.processor:.1f} s: {self.operations / self.convolving.processor / 1e9:.0f} GFLOP/s a core\n"
+            f"  largest difference {self.worst:.1e} where values reach {self.largest:.1e}"
+        )
 
 
 @dataclass(frozen=True)
@@ -67,13 +95,7 @@ def report() -> None:
             audio.write(songs / f"{track.name}.wav", mixture[None], dataset.manifest.rate)
         for workers in sorted({1, os.cpu_count() or 1}):
             found = embedding(songs, workers)
-            print(
-                f"VGGish of {found.files} songs, {found.duration:.0f} s, {workers} at a time: {found.duration / found.ours:.0f} s of "
-                f"audio a second, the library's own loop {found.duration / found.theirs:.0f}: {found.theirs / found.ours:.1f} x; "
-                f"without reading and resampling {found.duration / found.ours_computing:.0f} and "
-                f"{found.duration / found.theirs_computing:.0f}: {found.theirs_computing / found.ours_computing:.1f} x; "
-                f"largest difference {found.worst:.1e} where values reach {found.largest:.1e}"
-            )
+            print(found.line(f"VGGish, {workers} at a time"))
     for size in SIZES:
         distance = frechet(size)
         print(
@@ -94,6 +116,10 @@ def embedding(folder: Path, workers: int) -> Embedding:
         list(pool.map(lambda path: _embed_file(embedder, path), paths))
         found, ours = _timed(lambda: list(pool.map(lambda path: _embed_file(embedder, path), paths)))
         _, ours_computing = _timed(lambda: list(pool.map(lambda each: embedder.embed(each, embedder.rate), heard)))
+        examples = [embedder.examples(torch.from_numpy(each)) for each in heard]
+        _, convolving = _timed(lambda: list(pool.map(embedder.convolve, examples)))
+    with FlopCounterMode(display=False) as counter:
+        embedder.convolve(examples[0])
     return Embedding(
         files=len(paths),
         duration=sum(len(samples) for samples in heard) / embedder.rate,
@@ -101,6 +127,8 @@ def embedding(folder: Path, workers: int) -> Embedding:
         theirs_computing=theirs_computing,
         ours=ours,
         ours_computing=ours_computing,
+        convolving=convolving,
+        operations=counter.get_total_flops() / len(examples[0]) * sum(map(len, examples)),
         worst=float(np.abs(np.concatenate(found) - expected).max()),
         largest=float(np.abs(expected).max()),
     )
@@ -131,16 +159,16 @@ def _read_by_library(library: Any, folder: Path) -> list[np.ndarray]:
     return heard
 
 
-def _timed(work: Callable[[], T]) -> tuple[T, float]:
-    began = time.perf_counter()
+def _timed(work: Callable[[], T]) -> tuple[T, Spent]:
+    began = time.perf_counter(), time.process_time()
     done = work()
-    return done, time.perf_counter() - began
+    return done, Spent(time.perf_counter() - began[0], time.process_time() - began[1])
 
 
 def _best(work: Callable[[], T]) -> tuple[T, float]:
-    """The shortest of ``REPEATS`` runs after a first one."""
+    """The shortest of ``REPEATS`` runs after a first one, by the clock."""
     done = work()
-    return done, min(_timed(work)[1] for _ in range(REPEATS))
+    return done, min(_timed(work)[1].clock for _ in range(REPEATS))
 
 
 @contextmanager
