@@ -144,27 +144,28 @@ def draw(rows: Sequence[Row], excerpt: Excerpt, manifest: DatasetManifest, path:
     assert rows[0].mixture is not None
     loudest = rows[0].mixture.max()
     span = excerpt.start / manifest.rate, (excerpt.start + excerpt.length) / manifest.rate
-    show = partial(_panel, extent=(*span, 0.0, mel(manifest.rate / 2)))
+    show = partial(panel, extent=(*span, 0.0, mel(manifest.rate / 2)))
     with canvas.figure("ticks", 10.0, 1.0 + 1.1 * len(rows), path) as figure:
         grid = figure.subplots(len(rows), len(STEMS) + 1, sharex=True, sharey=True, squeeze=False)
         for row, axes in zip(rows, grid, strict=True):
-            for panel, levels, heading in zip(axes, row.stems, row.titles, strict=False):
-                image = show(panel, levels - loudest, heading)
+            for place, levels, heading in zip(axes, row.stems, row.titles, strict=False):
+                image = show(place, levels - loudest, heading)
             label = textwrap.fill(row.label, LABEL)
             axes[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=8)
             axes[-1].set_axis_off()
         mixture = grid[0, -1]
         mixture.set_axis_on()
         show(mixture, rows[0].mixture - loudest, "mixture")
-        for panel in grid[-1, :-1]:
-            panel.set_xlabel("s")
+        for axes in grid[-1, :-1]:
+            axes.set_xlabel("s")
         below_mixture = grid[1, -1].inset_axes((0.05, 0.5, 0.9, 0.1))
         figure.colorbar(image, below_mixture, orientation="horizontal", label="dB re the mixture's loudest")
         title = f"{excerpt.track}, {span[0]:.1f} to {span[1]:.1f} s — {manifest.title} {manifest.split}"
         figure.suptitle(title, fontsize=12, fontweight="bold")
 
 
-def _panel(axes: Axes, levels: Levels, heading: str, extent: tuple[float, float, float, float]) -> AxesImage:
+def panel(axes: Axes, levels: Levels, heading: str, extent: tuple[float, float, float, float]) -> AxesImage:
+    """Show ``levels`` ``[BANDS, COLUMNS]``, in dB below what is loudest, on axes of seconds and mel."""
     image = axes.imshow(
         levels,
         origin="lower",
