@@ -36,7 +36,7 @@ def official(path: Path) -> str:
 def strange(path: Path) -> str:
     """What is wrong with the content of a file, by its name; "" where nothing is known to be."""
     begin = official(path)
-    return "" if digest(path).startswith(begin) else f"{path}: sha256 does not begin with {begin}"
+    return "" if not begin or digest(path).startswith(begin) else f"{path}: sha256 does not begin with {begin}"
 
 
 def digest(path: Path) -> str:
