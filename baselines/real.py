@@ -1,26 +1,30 @@
 """Bounds of generation, made of real stems or of none: they tell how to read a distance, and what an embedder cannot hear."""
 
-from typing import Any
+from typing import Any, cast, get_args
 
 import torch
 
-from gmsdi.system import Generator, Request
+from gmsdi.errors import BadInputError, near
+from gmsdi.system import Generator, Request, Source
 
 
 class Borrowed(Generator):
-    """Real stems from another place, none of which is in the reference: a generator that could not be told from music.
+    """Real stems in place of generated ones.
 
-    With ``songs_on`` 0 from the song itself, real against real. With ``songs_on`` n stem k is that of the song n + k further on: each
-    sounds right and does not fit what is given, nor the other stems. A metric that cannot tell the two is blind to harmony and rhythm.
+    From the excerpt ``itself``: a copy, with no distance, which fits as well as music does. From elsewhere in the ``song``, where the
+    reference has nothing from: real against real, as far as other music of a song is. From ``others``: each stem sounds right, and
+    fits neither what is given nor the other stems. A metric that cannot tell the last two is blind to harmony and rhythm.
     """
 
-    def __init__(self, songs_on: int) -> None:
-        self.songs_on = songs_on
+    def __init__(self, source: Source) -> None:
+        self.source = source
 
     @classmethod
-    def borrows(cls, **arguments: Any) -> int | None:
-        songs_on: int = arguments["songs_on"]
-        return songs_on
+    def borrows(cls, **arguments: Any) -> Source | None:
+        source = arguments["source"]
+        if source not in get_args(Source):
+            raise BadInputError(f"source={source}{near(str(source), get_args(Source))}")
+        return cast(Source, source)
 
     def generate(self, request: Request) -> torch.Tensor:
         assert request.elsewhere is not None

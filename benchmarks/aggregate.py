@@ -1,6 +1,6 @@
 """From scores to a table: reads the store, computes nothing of audio."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -193,7 +193,11 @@ def notes_of(
     notes += _made_by_other_code(system, units, store, provenance)
     for name, records in own.items():
         scored = {record["run"] for record in records.values()}
-        notes += _other_code("scored", type(metrics[name]).__module__, scored, store, provenance)
+        notes += [
+            note
+            for module in metrics[name].modules
+            for note in _other_code("scored", module, scored, store, provenance)
+        ]
     return notes
 
 
@@ -232,13 +236,17 @@ def _caption(plan: Plan, wanted: str, baseline: SystemSpec | None) -> tuple[str,
         sentences.append("Tests: paired sign flips over songs, Holm-corrected over the stems.")
     else:
         sentences.append(f"No test of a stem can reach p < 0.05 on {songs} songs (sign flips, Holm-corrected).")
+    return (*sentences, *left_out(plan))
+
+
+def left_out(plan: Plan) -> Iterator[str]:
+    """What of the data is not measured, or not there."""
     short_songs = len(plan.manifest.tracks) - len(plan.tracks)
     if short_songs:
-        sentences.append(f"Left out, as shorter than one chunk: {short_songs} of {len(plan.manifest.tracks)} songs.")
+        yield f"Left out, as they have too few whole chunks: {short_songs} of {len(plan.manifest.tracks)} songs."
     missing = sum(len(track.missing) for track in plan.tracks)
     if missing:
-        sentences.append(f"The data lacks {missing} sources that it should have; they are taken as silence.")
-    return tuple(sentences)
+        yield f"The data lacks {missing} sources that it should have; they are taken as silence."
 
 
 REPORTED = Path(__file__).resolve().parent.parent / "results" / "reported"

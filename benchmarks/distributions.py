@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from benchmarks.aggregate import STATISTICS_SEED, Scores, notes_of, reported_rows, scores_of, seconds_of
+from benchmarks.aggregate import STATISTICS_SEED, Scores, left_out, notes_of, reported_rows, scores_of, seconds_of
 from benchmarks.config import build
-from benchmarks.identity import digest, short
+from benchmarks.identity import digest
 from benchmarks.journal import Record
 from benchmarks.measures import Estimate, Floats, Measure, average, difference
 from benchmarks.metrics.judges import Judge
@@ -23,7 +23,7 @@ from benchmarks.stats import FEWEST, holm
 from benchmarks.store import Store
 from benchmarks.tables.table import Group, Measured, MeasuredRow, Table
 from gmsdi import STEMS
-from gmsdi.errors import BadInputError, IntegrityError, near
+from gmsdi.errors import BadInputError, near
 
 RESAMPLES = 100
 """Of the tracks: the standard error is known to 7 %, and each takes eigenvalues of every system and task."""
@@ -52,7 +52,10 @@ def _task(name: str, given: str) -> Task:
                 f"table: {initial!r} of {name!r} is the initial of no stem{near(initial, list(INITIALS))}"
             )
     stems = tuple(stem for initial, stem in INITIALS.items() if initial in name)
-    return Task(stems, tuple(stem for stem in STEMS if stem not in stems) if given == "rest" else ())
+    task = Task(stems, tuple(stem for stem in STEMS if stem not in stems) if given == "rest" else ())
+    if task.name != name:
+        raise BadInputError(f"table: write {task.name} for {name!r}")
+    return task
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class Maker:
         if len(present) < FEWEST:
             return Estimate(None, reason=f"{len(present)} songs are scored, which is too few")
         tracks = [found[self.plan.tracks[place].name]["excerpts"] for place in present]
-        return measure(tracks, self.times[:, present], self._read)
+        return measure(tracks, self.times[:, present], self.store.read_embeddings)
 
     def columns(self, row: Row, group: Mapping[str, Any]) -> list[Estimate]:
         """Of one row and group, each the mean over its tasks."""
@@ -113,14 +116,6 @@ class Maker:
             if not row.systems[task].lacks
         ]
         return min(counts, key=lambda pair: pair[0] - pair[1], default=(0, 0))
-
-    def _read(self, key: str) -> Floats:
-        def gone() -> Floats:
-            raise IntegrityError(
-                f"embeddings {short(key)} of audio that was scored are gone from {self.store.root}; give another store=DIR"
-            )
-
-        return self.store.embeddings(key, gone)
 
 
 def make_table(
@@ -159,11 +154,7 @@ def make_table(
         for name, row in rows.items()
     )
     groups = tuple(
-        Group(
-            group["title"],
-            f"{metrics[used[group['measure']][0]].signature} {used[group['measure']][1].signature}",
-            tuple(group["columns"]),
-        )
+        Group(group["title"], _signature(group, used, metrics), tuple(group["columns"]), sums_up(group))
         for group in config["groups"]
     )
     decisive = used[config["groups"][-1]["measure"]][1]
@@ -187,6 +178,13 @@ def make_table(
         better=decisive.better,
         pieces=decisive.pieces,
     )
+
+
+def _signature(
+    group: Mapping[str, Any], measures: Mapping[str, tuple[str, Measure]], metrics: Mapping[str, Judge]
+) -> str:
+    metric, measure = measures[group["measure"]]
+    return measure.full_signature(metrics[metric])
 
 
 def _rows(plan: Plan, metrics: Mapping[str, Judge], store: Store) -> dict[str, Row]:
@@ -219,11 +217,12 @@ def _notes(row: Row, plan: Plan, metrics: Mapping[str, Judge], store: Store, pro
 def _cells(
     maker: Maker, row: Row, group: Mapping[str, Any], found: Sequence[Estimate], against: Sequence[Estimate] | None
 ) -> tuple[Measured, ...]:
-    """The cells of a row under a group; tests are Holm-corrected over all columns but the last, which sums them up."""
+    """The cells of a row under a group; tests are Holm-corrected over its columns, without one that sums the others up."""
     p = np.array(
         [_p(one, other) for one, other in zip(found, against, strict=True)] if against else [np.nan] * len(found)
     )
-    p[:-1] = holm(p[:-1])
+    columns = slice(len(p) - 1 if sums_up(group) else None)
+    p[columns] = holm(p[columns])
     cells = []
     for estimate, tasks, chance in zip(found, group["columns"].values(), p.tolist(), strict=True):
         tracks, expected = maker.counts(row, tasks)
@@ -231,6 +230,12 @@ def _cells(
         chance = chance if math.isfinite(chance) else None
         cells.append(Measured(estimate.value, low, high, tracks, expected, estimate.count, chance, estimate.reason))
     return tuple(cells)
+
+
+def sums_up(group: Mapping[str, Any]) -> bool:
+    """Whether the last column of a group is the mean over the tasks of all others."""
+    *others, last = group["columns"].values()
+    return len(last) > 1 and set(last) == {task for tasks in others for task in tasks}
 
 
 def _interval(estimate: Estimate, least: float = -math.inf) -> tuple[float, float] | tuple[None, None]:
@@ -260,21 +265,25 @@ def _caption(
     yield f"Intervals: ± 1.96 standard errors, from {RESAMPLES} bootstrap resamples of the songs, the same for all rows."
     if config["baseline"] in rows:
         yield "Tests: differences on those resamples against the normal distribution, Holm-corrected over the columns of a group."
-    notes = dict.fromkeys(each.note for of_row in estimates.values() for group in of_row for each in group if each.note)
-    if notes:
-        yield f"{next(iter(notes))[0].upper()}{next(iter(notes))[1:]}."
+    notes = sorted({each.note for of_row in estimates.values() for group in of_row for each in group if each.note})
+    yield from (f"{note[0].upper()}{note[1:]}." for note in notes)
+    yield from left_out(plan)
     if networks := dict.fromkeys(system.about for row in rows.values() for system in row.able if system.about):
         yield f"Networks: {'; '.join(networks)}."
     if contrast := config.get("contrast"):
-        yield from _contrast(contrast, rows, estimates)
+        yield from _contrast(contrast, config["groups"][-1], rows, estimates)
 
 
 def _contrast(
-    contrast: Mapping[str, str], rows: Mapping[str, Row], estimates: Mapping[str, list[list[Estimate]]]
+    contrast: Mapping[str, str],
+    group: Mapping[str, Any],
+    rows: Mapping[str, Row],
+    estimates: Mapping[str, list[list[Estimate]]],
 ) -> Iterator[str]:
     """By how much two rows differ in what sums the last group up."""
     one, other = contrast["row"], contrast["against"]
     found = difference(estimates[one][-1][-1], estimates[other][-1][-1]) if one in rows and other in rows else None
     if found is not None:
         low, high = _interval(found)
-        yield f"{rows[one].label} − {rows[other].label}: {found.value:+.2f} [{low:+.2f}, {high:+.2f}]."
+        what = f"{group['title']}, {list(group['columns'])[-1]}"
+        yield f"{what}, {rows[one].label} less {rows[other].label}: {found.value:+.2f} [{low:+.2f}, {high:+.2f}]."

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from benchmarks.config import CONFIGS, build
+from benchmarks.distributions import tasks_of
 from benchmarks.provenance import provenance
 from benchmarks.spec import resolve_all
 from benchmarks.store import Store
@@ -111,7 +112,7 @@ def _weights(config: DictConfig) -> Finding:
 def _systems(config: DictConfig) -> Finding:
     """Whether all files are there that the chosen systems are made of."""
     try:
-        systems = resolve_all(config.systems)
+        systems = resolve_all(config.systems, tasks_of(OmegaConf.to_container(config.table, resolve=True)))  # type: ignore[arg-type]
     except GmsdiError as error:
         return Finding("systems", "not all can be made", str(error))
     return Finding("systems", f"the files of {len(systems)} are there")

@@ -29,6 +29,8 @@ class Order:
     def __post_init__(self) -> None:
         if not self.prompts or min(self.count, self.samples) < 1:
             raise BadInputError("nothing to generate: prompt, n and seconds must be positive")
+        if len(set(self.prompts)) < len(self.prompts):
+            raise BadInputError(f"prompt: {', '.join(self.prompts)} names a stem twice; give each once")
         for stem in self.prompts:
             if stem not in STEMS:
                 raise BadInputError(f"prompt: {stem!r} is no stem{near(stem, STEMS)}")

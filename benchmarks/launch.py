@@ -11,7 +11,7 @@ from benchmarks.execute import Failures, NotCovered, execute
 from benchmarks.metrics.judges import Judge
 from benchmarks.metrics.scores import Metric
 from benchmarks.plan import Plan, WorkUnit, with_inputs
-from benchmarks.score import score, score_key
+from benchmarks.score import is_scored, score, score_key
 from benchmarks.spec import SystemSpec
 from benchmarks.store import KeepAudio, Store
 
@@ -182,4 +182,4 @@ def _by_track(units: Iterable[WorkUnit], job: Job) -> Iterator[tuple[bool, Itera
 
 
 def _is_scored(units: Sequence[WorkUnit], metrics: Sequence[Metric | Judge], store: Store) -> bool:
-    return all(score_key(metric, units, store) in store.scores for metric in metrics)
+    return all(is_scored(score_key(metric, units, store), store) for metric in metrics)

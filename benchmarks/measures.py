@@ -13,11 +13,13 @@ import numpy.typing as npt
 
 from benchmarks.journal import Record
 from benchmarks.metrics.frechet import Statistics, extrapolate, frechet
+from benchmarks.metrics.judges import Agreements, Judge
 from benchmarks.metrics.kernel import discrepancy
+from benchmarks.stats import FEWEST
 
 Floats = npt.NDArray[np.float64]
-Read = Callable[[str], Floats]
-"""Embeddings ``[n, d]`` by their key."""
+Read = Callable[[Record], Floats]
+"""Embeddings ``[n, d]`` by what a finding says of them."""
 
 SEED = 0
 """Of the subsets of FAD∞."""
@@ -54,6 +56,10 @@ class Measure(ABC):
     @abstractmethod
     def signature(self) -> str:
         """How the number is made, to go with the metric's own signature."""
+
+    def full_signature(self, judge: Judge) -> str:
+        """With that of what is found."""
+        return f"{judge.signature} {self.signature}"
 
     @abstractmethod
     def __call__(self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read) -> Estimate:
@@ -128,28 +134,30 @@ class Sums:
 class FrechetInfinity(Distance):
     """FAD∞: what FAD tends to with ever more excerpts, from a line through those of subsets. It has no interval."""
 
-    signature = f"fad-inf|reference:same-excerpts|seed:{SEED}|v:1"
+    signature = f"fad-inf|reference:same-excerpts|subsets:0.6-1|seed:{SEED}|v:1"
 
     def __call__(self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read) -> Estimate:
         real, generated = (
             [Statistics.of(excerpt) for track in self.embeddings(tracks, which, read) for excerpt in track]
             for which in ("real", "generated")
         )
-        found = extrapolate(sum(real[1:], real[0]), generated, SEED)
+        found = extrapolate(sum(real[1:], real[0]), generated, SEED, fewest=0.6)
         return Estimate(found.value, sum(each.count for each in generated))
 
 
 class Kernel(Distance):
-    """KAD: the unbiased MMD², times 1000; its standard error is the jackknife's over tracks."""
+    """KAD: the unbiased MMD², times 1000."""
 
-    signature = "kad|reference:same-excerpts|kernel:gauss-median|x1000|v:1"
+    signature = "kad|reference:same-excerpts|pairs:different-songs|kernel:gauss-median|x1000|v:1"
 
     def __call__(self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read) -> Estimate:
         real, generated = (
             [np.concatenate(track) for track in self.embeddings(tracks, which, read)] for which in ("real", "generated")
         )
-        found = discrepancy(np.concatenate(real), generated)
-        return Estimate(1000 * found.value, sum(map(len, generated)), error=1000 * found.error)
+        found = discrepancy(real, generated)
+        value = 1000 * found.value(np.ones(len(tracks)))
+        replicas = np.array([1000 * found.value(drawn) for drawn in times])
+        return Estimate.resampled(value, sum(map(len, generated)), replicas)
 
 
 @dataclass(frozen=True)
@@ -163,7 +171,11 @@ class Mean(Measure):
 
     @property
     def signature(self) -> str:
-        return f"{self.quantity}|mean-over-songs"
+        return "mean-over-songs"
+
+    def full_signature(self, judge: Judge) -> str:
+        assert isinstance(judge, Agreements)
+        return f"{judge.respects[self.quantity].signature} {self.signature}"
 
     def __call__(self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read) -> Estimate:
         values = [
@@ -173,11 +185,15 @@ class Mean(Measure):
         if not heard.any():
             reasons = {excerpt[f"{self.quantity}-undefined"] for track in tracks for excerpt in track}
             return Estimate(None, reason="; ".join(sorted(reasons)))
+        if heard.sum() < FEWEST:
+            return Estimate(None, reason=f"{self.quantity} is defined on {heard.sum()} songs, which is too few")
         means = np.array([np.mean(track) for track in values if track])
         weights = times[:, heard]
         with np.errstate(invalid="ignore"):  # a resample without any of the tracks that count
             replicas = weights @ means / weights.sum(axis=1)
-        return Estimate.resampled(float(means.mean()), sum(map(len, values)), replicas)
+        total, count = sum(map(len, tracks)), sum(map(len, values))
+        note = f"{self.quantity} is undefined in some excerpts, which are left out" if count < total else ""
+        return Estimate.resampled(float(means.mean()), count, replicas, note)
 
 
 def average(estimates: Sequence[Estimate]) -> Estimate:

@@ -61,18 +61,16 @@ class Protocol:
         count = min(self.chunks_per_track or len(whole), len(whole))
         return [whole[(2 * i + 1) * len(whole) // (2 * count)] for i in range(count)]
 
-    def elsewhere(self, track: Track, excerpt: Excerpt, stems: Sequence[str], plays: Sequence[bool]) -> Excerpt:
-        """Of a track's chunks that are not run the one in which ``stems`` play most as ``plays`` says, and of those the nearest.
-
-        ``excerpt``, of any track, says what is near. ``BadInputError`` when all chunks of the track are run.
-        """
+    def free(self, track: Track) -> list[Excerpt]:
+        """The chunks of a track that are not run."""
         taken = {each.start for each in self.excerpts(track)}
-        free = [each for each in excerpts(track, self.chunk) if each.start not in taken]
-        if not free:
-            raise BadInputError(
-                f"{track.name}: protocol={self.name} runs all its chunks, which leaves none for a system of real stems; "
-                "give protocol.chunks_per_track=N with a smaller N, or leave that system out"
-            )
+        return [each for each in excerpts(track, self.chunk) if each.start not in taken]
+
+    def elsewhere(self, track: Track, excerpt: Excerpt, stems: Sequence[str], plays: Sequence[bool]) -> Excerpt:
+        """Of a track's ``free`` chunks the one in which ``stems`` play most as ``plays`` says, and of those the nearest.
+
+        ``excerpt``, of any track, says what is near.
+        """
 
         def differs(each: Excerpt) -> tuple[int, int]:
             unlike = sum(
@@ -80,7 +78,7 @@ class Protocol:
             )
             return unlike, abs(each.start - excerpt.start)
 
-        return min(free, key=differs)
+        return min(self.free(track), key=differs)
 
 
 @dataclass(frozen=True)
@@ -111,15 +109,15 @@ class Plan:
 def make_plan(manifest: DatasetManifest, protocol: Protocol, systems: Sequence[SystemSpec], seed: int) -> Plan:
     """Plan every system on every excerpt. ``BadInputError`` when no track is as long as one chunk."""
     units: dict[tuple[str, str], tuple[WorkUnit, ...]] = {}
-    lenders = [track for track in manifest.tracks if protocol.excerpts(track)]
-    for place, track in enumerate(lenders):
+    tracks = _tracks(manifest, protocol, systems)
+    for place, track in enumerate(tracks):
         pieces = protocol.excerpts(track)
         for system in systems:
             if system.lacks:
                 continue
             wanted = [excerpt for excerpt in pieces if _counts(system, track, excerpt)]
             units[system.id, track.name] = tuple(
-                make_unit(system, excerpt, seed, elsewhere=_elsewhere(system, lenders, place, excerpt, protocol))
+                make_unit(system, excerpt, seed, elsewhere=_elsewhere(system, tracks, place, excerpt, protocol))
                 for excerpt in wanted
             )
     if not units:
@@ -128,6 +126,20 @@ def make_plan(manifest: DatasetManifest, protocol: Protocol, systems: Sequence[S
             f"so there is nothing to do under protocol={protocol.name}"
         )
     return Plan(manifest, protocol, tuple(systems), units)
+
+
+def _tracks(manifest: DatasetManifest, protocol: Protocol, systems: Sequence[SystemSpec]) -> list[Track]:
+    """Those that are measured: all that hold a chunk, and one to borrow from where a system does that."""
+    tracks = [track for track in manifest.tracks if protocol.excerpts(track)]
+    if not any(system.borrows in ("song", "others") for system in systems):
+        return tracks
+    lenders = [track for track in tracks if protocol.free(track)]
+    if tracks and not lenders:
+        raise BadInputError(
+            f"protocol={protocol.name} runs all chunks of all songs, which leaves none for systems of real stems; "
+            "give protocol.chunks_per_track=N with a smaller N, or leave those systems out of system=[…]"
+        )
+    return lenders
 
 
 def _counts(system: SystemSpec, track: Track, excerpt: Excerpt) -> bool:
@@ -147,11 +159,15 @@ def _elsewhere(
         return ()
     stems = system.task.stems
     plays = [tracks[place].plays(stem, excerpt.start, excerpt.length) for stem in stems]
-    if system.borrows == 0:
+    if system.borrows == "itself":
+        return (excerpt,) * len(stems)
+    if system.borrows == "song":
         return (protocol.elsewhere(tracks[place], excerpt, stems, plays),) * len(stems)
-    others = [tracks[(place + system.borrows + k) % len(tracks)] for k in range(len(stems))]
+    others = [tracks[(place + 1 + k) % len(tracks)] for k in range(len(stems))]
     if tracks[place] in others:
-        raise BadInputError(f"{len(tracks)} songs are too few for {system.row}, which takes stems of other songs")
+        raise BadInputError(
+            f"{len(tracks)} songs are too few for {system.row}, which takes stems of {len(stems)} others; leave it out of system=[…]"
+        )
     return tuple(
         protocol.elsewhere(track, excerpt, [stem], [wanted])
         for track, stem, wanted in zip(others, stems, plays, strict=True)

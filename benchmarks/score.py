@@ -50,6 +50,11 @@ def score_key(metric: Metric | Judge, units: Sequence[WorkUnit], store: Store) -
     return digest(measured if stems == STEMS else [*measured, stems])
 
 
+def is_scored(key: str | None, store: Store) -> bool:
+    """Whether the store has a score, and all that it speaks of."""
+    return key in store.scores and store.has_embeddings(store.scores[key])
+
+
 def score(
     system: SystemSpec, plan: Plan, metrics: Sequence[Metric | Judge], dataset: Dataset, store: Store, run: str
 ) -> None:
@@ -60,7 +65,7 @@ def score(
 
     def pending(tasks: list[ScoreTask]) -> list[ScoreTask]:
         store.refresh()
-        return [task for task in tasks if task.key not in store.scores and is_there(task)]
+        return [task for task in tasks if not is_scored(task.key, store) and is_there(task)]
 
     def is_there(task: ScoreTask) -> bool:
         return all(store.has_output(unit.id) for unit in task.units)
@@ -119,7 +124,7 @@ def _generated(task: ScoreTask, dataset: Dataset, store: Store) -> Record:
         assert unit.system.task is not None
         real = dataset.stretch(task.track, unit.excerpt.start, unit.excerpt.length)
         piece = Piece(unit.system.task, store.read_output(unit), real, dataset.manifest.rate)
-        found.append(task.metric.judge(piece, store.embeddings))
+        found.append(task.metric.judge(piece, store.embed))
     return {"excerpts": found}
 
 

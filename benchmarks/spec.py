@@ -16,7 +16,7 @@ from benchmarks.config import build
 from benchmarks.identity import canonical, digest
 from gmsdi import STEMS
 from gmsdi.errors import BadInputError, one_line
-from gmsdi.system import Derived, Generator, Separator
+from gmsdi.system import Derived, Generator, Separator, Source
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class SystemSpec:
     task: Task | None = None  # of a generator; one row of a table has a system for each task
     row: str = ""  # the node of ``systems`` that it was made from
     lacks: str = ""  # why it cannot do its task
-    borrows: int | None = None  # see ``Generator.borrows``
+    borrows: Source | None = None  # see ``Generator.borrows``
 
     def build(self) -> Any:
         """The ``Separator`` or ``Generator`` itself: loads weights, so only where it runs."""
@@ -108,6 +108,7 @@ def _resolve_generator(name: str, node: DictConfig, tasks: Sequence[Task]) -> It
     """The systems of a node with a ``generator``: one a task."""
     target, config, arguments = _read(name, node, "generator", Generator)
     with _blaming(name):
+        borrows = target.borrows(**arguments)
         identity, about = {"class": _path(target), "is": target.identify(**arguments)}, target.describe(**arguments)
     for task in tasks:
         of_task = {**identity, "stems": list(task.stems), "given": list(task.given)}
@@ -122,7 +123,7 @@ def _resolve_generator(name: str, node: DictConfig, tasks: Sequence[Task]) -> It
             task=task,
             row=name,
             lacks=target.lacks(task.stems, task.given),
-            borrows=target.borrows(**arguments),
+            borrows=borrows,
         )
 
 

@@ -14,6 +14,7 @@ Layout below the root:
 An output is done when its completion record is there and the files have the recorded hashes, never because a folder exists.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -180,20 +181,39 @@ class Store:
         folder.rename(doomed)  # in one step, so that a half-removed folder never looks like an output
         shutil.rmtree(doomed)
 
-    def embeddings(self, key: str, make: Callable[[], Floats]) -> Floats:
-        """The embeddings ``[n, d]`` under ``key``, made if they are not there. Whoever else makes them makes the same."""
-        path = self.root / "embeddings" / key[:2] / f"{key}.npy"
+    def embed(self, key: str, make: Callable[[], Floats]) -> Record:
+        """Make the embeddings ``[n, d]`` of ``key`` unless they are there; returns their key and sha256.
+
+        Whoever else makes them makes the same. Those that cannot be read are made again.
+        """
+        path = self._embeddings(key)
         try:
-            with path.open("rb") as file:
-                found: Floats = np.load(file)
-        except FileNotFoundError:
+            found = np.load(path)
+        except (FileNotFoundError, ValueError, EOFError):
             found = make()
             path.parent.mkdir(parents=True, exist_ok=True)
             with audio.atomic(path) as temporary, temporary.open("wb") as file:
                 np.save(file, found)
-        except ValueError:
-            raise IntegrityError(f"{path}: damaged; remove the file and run again") from None
-        return found
+        return {"key": key, "sha256": _sha256(found)}
+
+    def has_embeddings(self, score: Record) -> bool:
+        """Whether all embeddings that a score speaks of are there; of other scores that is so."""
+        found = (each for excerpt in score.get("excerpts", ()) for each in excerpt.values() if isinstance(each, dict))
+        return all(self._embeddings(each["key"]).is_file() for each in found)
+
+    def read_embeddings(self, found: Record) -> Floats:
+        """The embeddings ``[n, d]`` that ``embed`` spoke of; ``IntegrityError`` unless they are those."""
+        path = self._embeddings(found["key"])
+        try:
+            embeddings: Floats = np.load(path)
+        except (FileNotFoundError, ValueError, EOFError):
+            raise IntegrityError(f"{path}: gone or damaged; remove it if it is there, and run again") from None
+        if _sha256(embeddings) != found["sha256"]:
+            raise IntegrityError(f"{path}: changed since it was written; remove it and run again")
+        return embeddings
+
+    def _embeddings(self, key: str) -> Path:
+        return self.root / "embeddings" / key[:2] / f"{key}.npy"
 
     def record_scores(self, records: Iterable[Record]) -> None:
         """Record scores; equal keys mean equal scores."""
@@ -249,6 +269,11 @@ def _sidecar(unit: WorkUnit, output: Output, inputs: Sequence[Output]) -> dict[s
         "elsewhere": [[each.track, each.start] for each in unit.elsewhere],
         **_output_record(output),
     }
+
+
+def _sha256(embeddings: Floats) -> str:
+    shape = repr((embeddings.shape, embeddings.dtype.str)).encode()
+    return hashlib.sha256(shape + np.ascontiguousarray(embeddings).tobytes()).hexdigest()
 
 
 def _sync(folder: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from benchmarks import config
@@ -43,12 +44,17 @@ def read_sweep(overrides: Sequence[str]) -> Sweep:
         if override.key_or_group == "split" and override.value() != SPLIT:
             raise BadInputError(f"split={override.value()}: settings are chosen on {SPLIT} alone")
     swept = [
-        tuple(f"{override.key_or_group}={value}" for value in override.sweep_string_iterator())
+        tuple(f"{_key(override)}={value}" for value in override.sweep_string_iterator())
         for override in parsed
         if override.is_sweep_override()
     ]
     fixed = [override.input_line or "" for override in parsed if not override.is_sweep_override()]
     return Sweep((*fixed, f"split={SPLIT}"), tuple(swept))
+
+
+def _key(override: Override) -> str:
+    """What is before the "=", with the + of a key that is new."""
+    return (override.input_line or "").partition("=")[0]
 
 
 def compose(sweep: Sweep) -> tuple[DictConfig, dict[str, tuple[str, ...]]]:

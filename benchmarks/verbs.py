@@ -214,8 +214,13 @@ def job_of(config: DictConfig, store: Store) -> Job:
     if not config.systems or not config.metrics:
         raise BadInputError("there is nothing to do: give at least one system=[…] and one metric=[…]")
     _require_batch_size(config)
-    systems = resolve_all(config.systems, _tasks(config))
+    tasks = _tasks(config)
+    systems = resolve_all(config.systems, tasks)
     metrics: tuple[Metric | Judge, ...] = tuple(build(metric) for metric in config.metrics.values())
+    for name, metric in zip(config.metrics, metrics, strict=True):
+        if isinstance(metric, Judge) != bool(tasks):
+            use = "separation" if tasks else "generation"
+            raise BadInputError(f"metric={name} is for {use}, which table={config.table.name} is not")
     dataset = _dataset(config)
     plan = make_plan(dataset.manifest, build(config.protocol), systems, config.seed)
     return Job(plan, dataset, metrics, store, config.batch_size, cast(KeepAudio, keep_audio), _device(config.device))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -73,6 +73,10 @@ class Separator(System, ABC):
         """The stems ``[B, K, T]`` of the mixtures, float32, in the order of ``gmsdi.STEMS``."""
 
 
+Source = Literal["itself", "song", "others"]
+"""Where real stems are borrowed from: the very excerpt, another place in its song, or other songs, for each stem another one."""
+
+
 @dataclass(frozen=True)
 class Request:
     """What is asked of a generator, ``B`` times: ``stems`` that go with those that are ``given``.
@@ -97,8 +101,8 @@ class Generator(System, ABC):
         return ""
 
     @classmethod
-    def borrows(cls, **arguments: Any) -> int | None:
-        """A bound that is made of real stems: from the song itself (0), or so many songs further on; None for what generates."""
+    def borrows(cls, **arguments: Any) -> Source | None:
+        """A bound that is made of real stems: where from; None for what generates."""
         return None
 
     @abstractmethod

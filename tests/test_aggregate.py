@@ -146,7 +146,7 @@ def test_a_row_lists_the_units_behind_it(made: Callable[..., Table], home: Path)
 def test_a_short_track_is_left_out_and_that_is_said(made: Callable[..., Table]) -> None:
     table = made()
     assert (table.songs, table.partial) == (3, False)
-    assert "shorter than one chunk: 1 of 4 songs" in " ".join(table.caption)
+    assert "too few whole chunks: 1 of 4 songs" in " ".join(table.caption)
 
 
 def test_a_table_is_the_same_each_time(made: Callable[..., Table]) -> None:

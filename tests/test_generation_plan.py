@@ -36,10 +36,10 @@ def node(target: str, **arguments: object) -> DictConfig:
     return OmegaConf.create({"label": "x", "generator": {"_target_": target, **arguments}})
 
 
-def systems(*tasks: Task, songs_on: int | None = None) -> list[SystemSpec]:
-    if songs_on is None:
+def systems(*tasks: Task, source: str | None = None) -> list[SystemSpec]:
+    if source is None:
         return resolve_all({"silence": node("baselines.real.NoStems")}, tasks)
-    return resolve_all({"real": node("baselines.real.Borrowed", songs_on=songs_on)}, tasks)
+    return resolve_all({"real": node("baselines.real.Borrowed", source=source)}, tasks)
 
 
 def plan_of(specs: list[SystemSpec], *tracks: Track, protocol: Protocol = PROTOCOL) -> Plan:
@@ -65,10 +65,12 @@ def test_the_tasks_of_a_table_are_those_of_its_columns() -> None:
     assert tasks_of({"groups": [{"metric": "si_sdri"}]}) == ()
     with pytest.raises(BadInputError, match="'X' of 'DX'"):
         tasks_of({"given": "rest", "groups": [{"columns": {"DX": ["DX"]}}]})
+    with pytest.raises(BadInputError, match="write BD for 'DB'"):
+        tasks_of({"given": "rest", "groups": [{"columns": {"DB": ["DB"]}}]})
 
 
 def test_real_stems_come_from_the_song_and_not_from_what_is_run() -> None:
-    plan = plan_of(systems(TWO, songs_on=0))
+    plan = plan_of(systems(TWO, source="song"))
     taken = {(unit.track, unit.start) for unit, _ in borrowed(plan)}
     for excerpt, elsewhere in borrowed(plan):
         assert {each.track for each in elsewhere} == {excerpt.track}
@@ -79,25 +81,42 @@ def test_real_stems_come_from_the_song_and_not_from_what_is_run() -> None:
 def test_a_place_is_chosen_where_as_much_plays_and_then_the_nearest() -> None:
     everywhere = track(0)
     run = PROTOCOL.excerpts(everywhere)[0].start // SAMPLE_RATE
-    (found,) = [elsewhere for _, elsewhere in borrowed(plan_of(systems(ACCOMPANY, songs_on=0), everywhere))]
+    (found,) = [elsewhere for _, elsewhere in borrowed(plan_of(systems(ACCOMPANY, source="song"), everywhere))]
     assert abs(found[0].start // SAMPLE_RATE - run) == 1
     resting = track(0, {"drums": [second for second in range(SECONDS) if second not in (run, 0)]})
-    (found,) = [elsewhere for _, elsewhere in borrowed(plan_of(systems(ACCOMPANY, songs_on=0), resting))]
+    (found,) = [elsewhere for _, elsewhere in borrowed(plan_of(systems(ACCOMPANY, source="song"), resting))]
     assert found[0].start == 0
 
 
 def test_stems_of_wrong_songs_are_each_of_another_song() -> None:
     everything = Task(STEMS, ())
-    for excerpt, elsewhere in borrowed(plan_of(systems(everything, songs_on=1))):
+    for excerpt, elsewhere in borrowed(plan_of(systems(everything, source="others"))):
         songs = [each.track for each in elsewhere]
         assert len(set(songs)) == len(STEMS) and excerpt.track not in songs
 
 
 def test_what_cannot_be_borrowed_is_said() -> None:
-    with pytest.raises(BadInputError, match=r"runs all its chunks.*chunks_per_track"):
-        plan_of(systems(ACCOMPANY, songs_on=0), protocol=Protocol("all", CHUNK))
+    with pytest.raises(BadInputError, match=r"runs all chunks.*chunks_per_track"):
+        plan_of(systems(ACCOMPANY, source="song"), protocol=Protocol("all", CHUNK))
     with pytest.raises(BadInputError, match="2 songs are too few for real"):
-        plan_of(systems(Task(STEMS, ()), songs_on=1), track(0), track(1))
+        plan_of(systems(Task(STEMS, ()), source="others"), track(0), track(1))
+
+
+def test_a_song_that_has_none_to_lend_is_left_out_of_every_row() -> None:
+    short = Track("Track00009", CHUNK, track(9).stems)
+    plan = plan_of([*systems(ACCOMPANY), *systems(ACCOMPANY, source="song")], *(track(n) for n in range(3)), short)
+    assert [each.name for each in plan.tracks] == ["Track00000", "Track00001", "Track00002"]
+    assert len(plan_of(systems(ACCOMPANY), track(0), short).tracks) == 2
+
+
+def test_a_song_lends_itself_its_own_stems() -> None:
+    for excerpt, elsewhere in borrowed(plan_of(systems(TWO, source="itself"), protocol=Protocol("all", CHUNK))):
+        assert elsewhere == (excerpt, excerpt)
+
+
+def test_an_unknown_source_is_bad_input() -> None:
+    with pytest.raises(BadInputError, match="source=songs; did you mean song"):
+        systems(ACCOMPANY, source="songs")
 
 
 def test_a_stem_by_itself_is_asked_for_where_it_plays() -> None:
@@ -117,8 +136,8 @@ def test_what_a_system_lacks_is_not_planned() -> None:
 
 
 def test_where_stems_are_borrowed_from_is_part_of_the_unit() -> None:
-    one = plan_of(systems(ACCOMPANY, songs_on=1))
-    other = plan_of(systems(ACCOMPANY, songs_on=1), *(track(n) for n in (0, 2, 1, 3, 4, 5)))
+    one = plan_of(systems(ACCOMPANY, source="others"))
+    other = plan_of(systems(ACCOMPANY, source="others"), *(track(n) for n in (0, 2, 1, 3, 4, 5)))
     first = {unit.excerpt.track: unit.id for unit in one.everything().values()}
     second = {unit.excerpt.track: unit.id for unit in other.everything().values()}
     assert first["Track00000"] != second["Track00000"] and first["Track00003"] == second["Track00003"]

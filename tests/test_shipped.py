@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from baselines import demucs
 from benchmarks import config
 from benchmarks.config import build
+from benchmarks.distributions import tasks_of
 from benchmarks.metrics.si_sdr import SiSDR
 from benchmarks.spec import resolve_all
 from gmsdi import SAMPLE_RATE, STEMS, audio, checkpoint
@@ -84,6 +85,32 @@ def test_the_settings_are_those_that_were_chosen_on_validation(name: str) -> Non
         for overrides in (found["chosen"]["overrides"], [])
     )
     assert tuned.id == usual.id
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("gmsdi-generator", "subfad-tune"),
+        ("msdm-generator", "subfad-tune"),
+        ("weak-msdm-generator", "fad"),
+        ("gmsdi-source", "fad"),
+        ("gmsdi-source-null", "fad"),
+    ],
+)
+def test_generators_have_the_settings_that_were_chosen_on_validation(name: str, table: str) -> None:
+    found = yaml.safe_load((TUNED / f"{name}.yaml").read_text())
+    assert found["on"]["dataset"] == "MiniSlakh validation"
+    column = "mean" if table == "subfad-tune" else "all"
+    best = min(found["rows"], key=lambda row: row[column])
+    assert found["chosen"] == {"row": best["row"], "overrides": best["overrides"]}
+    tuned, usual = (
+        config.load([f"table={table}", f"system=[{name}]", *overrides])
+        for overrides in (found["chosen"]["overrides"], [])
+    )
+    tasks = tasks_of(OmegaConf.to_container(usual.table, resolve=True))
+    assert [system.id for system in resolve_all(tuned.systems, tasks)] == [
+        system.id for system in resolve_all(usual.systems, tasks)
+    ]
 
 
 @pytest.mark.parametrize("name", ["gmsdi-ensemble", "gmsdi-ensemble-projected", "gmsdi-ensemble-mean"])

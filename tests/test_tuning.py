@@ -103,3 +103,8 @@ def test_a_sweep_is_told_from_what_is_fixed() -> None:
     assert sweep.combinations == [("a.b=1", "f=p"), ("a.b=1", "f=q"), ("a.b=2", "f=p"), ("a.b=2", "f=q")]
     with pytest.raises(BadInputError, match="split=train"):
         tuning.read_sweep(["split=train"])
+
+
+def test_a_key_that_is_new_can_be_swept() -> None:
+    sweep = tuning.read_sweep(["+sampling.new=1,2", "seed=3"])
+    assert sweep.swept == (("+sampling.new=1", "+sampling.new=2"),)

@@ -16,8 +16,6 @@ from gmsdi.errors import BadInputError
 
 Floats = npt.NDArray[np.float64]
 
-CONFIDENCE = 0.95
-
 
 @dataclass(frozen=True)
 class Statistics:
@@ -84,24 +82,6 @@ def _factor(covariance: Floats) -> Floats:
         values, vectors = np.linalg.eigh(covariance)
         factor: Floats = vectors * np.sqrt(np.maximum(values, 0))
         return factor
-
-
-def bootstrap(reference: Statistics, tracks: Sequence[Statistics], resamples: int, seed: int) -> tuple[float, float]:
-    """The 95 % interval of the distance of all ``tracks`` together from ``reference``: tracks are drawn again, with replacement.
-
-    Percentiles; every resample has a bias as large as the distance's own, so this is an interval of what the distance would be on
-    other tracks, not of the distance of infinitely many.
-    """
-    random = np.random.default_rng(seed)
-    counts = np.array([track.count for track in tracks])
-    totals, outers = np.stack([track.total for track in tracks]), np.stack([track.outer for track in tracks])
-    distances = []
-    for _ in range(resamples):
-        times = np.bincount(random.integers(len(tracks), size=len(tracks)), minlength=len(tracks))
-        drawn = Statistics(int(times @ counts), times @ totals, np.tensordot(times, outers, axes=1))
-        distances.append(frechet(reference, drawn))
-    low, high = np.quantile(distances, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,13 @@ from benchmarks.identity import digest
 from benchmarks.journal import Record
 from benchmarks.metrics.coherence import Coherence
 from benchmarks.metrics.embedders import Embedder
+from benchmarks.provenance import code_digests
 from benchmarks.spec import Task
 from gmsdi import STEMS, audio
 
 Floats = npt.NDArray[np.float64]
-Cache = Callable[[str, Callable[[], Floats]], Floats]
-"""Embeddings ``[n, d]`` by a key, made by the function if they are not there."""
+Cache = Callable[[str, Callable[[], Floats]], Record]
+"""Where the embeddings ``[n, d]`` of a key are and what they must be, made by the function if they are not there."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,20 @@ class Piece:
     rate: int
 
     def with_given(self, stems: audio.Samples) -> audio.Samples:
-        """The mix ``[T]`` of ``stems`` ``[J, T]`` and those that are given."""
-        return audio.mixture(np.concatenate([stems, self.of(self.task.given)]))
+        """The mix ``[T]`` of ``stems`` ``[J, T]`` and those that are given, added up in one order, whichever those are."""
+        every = np.zeros_like(self.real)
+        every[self.places(self.task.given)] = self.of(self.task.given)
+        every[self.places(self.task.stems)] = stems
+        return audio.mixture(every)
 
     def of(self, names: tuple[str, ...]) -> audio.Samples:
         """Real stems by their names, ``[len(names), T]``."""
-        return self.real[[STEMS.index(name) for name in names]]
+        return self.real[self.places(names)]
+
+    @staticmethod
+    def places(names: tuple[str, ...]) -> list[int]:
+        """Where stems are in ``real``."""
+        return [STEMS.index(name) for name in names]
 
 
 class Judge(ABC):
@@ -45,6 +54,11 @@ class Judge(ABC):
     def signature(self) -> str:
         """Everything that the findings depend on, in one line."""
 
+    @property
+    @abstractmethod
+    def modules(self) -> tuple[str, ...]:
+        """Where the code is that decides what it finds."""
+
     @abstractmethod
     def judge(self, piece: Piece, cache: Cache) -> Record:
         """What is found of a piece, for JSON."""
@@ -52,7 +66,7 @@ class Judge(ABC):
 
 @dataclass(frozen=True)
 class Embedding(Judge):
-    """The embeddings of a generated mix and of the real one, each under a key made of the samples and the embedder's signature.
+    """The embeddings of a generated mix and of the real one, each under a key of the samples, the embedder's signature and code.
 
     The mixes are of the stems of the task and those that were given: of a single stem that goes with nothing, that stem alone.
     """
@@ -63,16 +77,20 @@ class Embedding(Judge):
     def signature(self) -> str:
         return self.embedder.signature
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        return type(self).__module__, type(self.embedder).__module__
+
     def judge(self, piece: Piece, cache: Cache) -> Record:
         return {
             "generated": self._embed(piece.with_given(piece.generated), piece.rate, cache),
             "real": self._embed(piece.with_given(piece.of(piece.task.stems)), piece.rate, cache),
         }
 
-    def _embed(self, samples: audio.Samples, rate: int, cache: Cache) -> str:
-        key = digest([audio.sha256(samples[None]), rate, self.signature])
-        cache(key, lambda: self.embedder.embed(samples, rate).numpy())
-        return key
+    def _embed(self, samples: audio.Samples, rate: int, cache: Cache) -> Record:
+        code = code_digests().get(type(self.embedder).__module__, "")
+        key = digest([audio.sha256(samples[None]), rate, self.signature, code])
+        return cache(key, lambda: self.embedder.embed(samples, rate).numpy())
 
 
 @dataclass(frozen=True)
@@ -84,6 +102,12 @@ class Agreements(Judge):
     @property
     def signature(self) -> str:
         return " ".join(each.signature for each in self.respects.values())
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        return tuple(
+            dict.fromkeys([type(self).__module__, *(type(each).__module__ for each in self.respects.values())])
+        )
 
     def judge(self, piece: Piece, cache: Cache) -> Record:
         given = dict(zip(piece.task.given, piece.of(piece.task.given), strict=True))

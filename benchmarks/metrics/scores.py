@@ -39,6 +39,11 @@ class Metric(ABC):
         """Everything that the scores depend on, in one line."""
 
     @property
+    def modules(self) -> tuple[str, ...]:
+        """Where the code is that decides what it finds."""
+        return (type(self).__module__,)
+
+    @property
     @abstractmethod
     def columns(self) -> dict[str, str]:
         """The metric's columns (a protocol or a quantity each) and the full signature of a cell in each."""

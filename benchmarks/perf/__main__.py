@@ -15,7 +15,7 @@ from pathlib import Path
 from hydra.utils import instantiate
 
 from benchmarks import config
-from benchmarks.perf import distributions, gpu, networks, planning, scoring, systems
+from benchmarks.perf import distributions, generation, gpu, networks, planning, scoring, systems
 from gmsdi.errors import near
 
 BOUNDS = ("system=[mixture,silence,oracle-irm]",)
@@ -94,6 +94,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "table": _cached_table,
     "planning": _planning,
     "systems": systems.report,
+    "generation": generation.report,
     "networks": networks.report,
     "distributions": distributions.report,
     "gpu": gpu.report,

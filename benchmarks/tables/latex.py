@@ -56,7 +56,10 @@ def _lines(table: Table) -> Iterator[str]:
         yield r"\par\smallskip"
     yield r"\begin{minipage}{\linewidth}\scriptsize\raggedright"
     yield from (rf"\textsuperscript{{{place}}}\,{escape(text)}\par" for text, place in notes.numbers.items())
-    yield from (rf"{escape(group.title)}: \texttt{{{escape(group.signature)}}}\par" for group in table.groups)
+    yield from (
+        rf"{escape(titles)}: \texttt{{{escape(signature)}}}\par"
+        for signature, titles in wording.signatures(table).items()
+    )
     yield r"\end{minipage}"
     yield r"\end{table*}"
 
@@ -93,7 +96,12 @@ def _tabular(table: Table, places: range, notes: Footnotes) -> Iterator[str]:
 
 def _measured(row: MeasuredRow, table: Table, places: range, notes: Footnotes) -> Iterator[str]:
     """A line of values, and below it lines of what else a cell holds."""
-    blocks = [_cell(cell, cell is row.cells[place][-1], notes) for place in places for cell in row.cells[place]]
+    totals = [row.cells[place][-1] if table.groups[place].total else None for place in places]
+    blocks = [
+        _cell(cell, cell is total, notes)
+        for place, total in zip(places, totals, strict=True)
+        for cell in row.cells[place]
+    ]
     values, *others = zip_longest(*blocks, fillvalue="")
     yield _row([_label(row.label, notes.of_row(row)), wording.count(row), *values], r"[-2pt]" if others else "")
     for line in others:

@@ -25,7 +25,7 @@ def _blocks(table: Table) -> Iterator[str]:
     yield "\n".join(f"- {escape(sentence)}" for sentence in wording.sentences(table))
     if notes.numbers:
         yield "\n".join(f"{place}. {escape(text)}" for text, place in notes.numbers.items())
-    yield "\n".join(f"- {escape(group.title)}: `{group.signature}`" for group in table.groups)
+    yield "\n".join(f"- {escape(titles)}: `{signature}`" for signature, titles in wording.signatures(table).items())
 
 
 def _measured(table: Table, group: int, notes: Footnotes) -> str:

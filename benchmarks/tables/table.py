@@ -46,11 +46,12 @@ class Reported:
 
 @dataclass(frozen=True)
 class Group:
-    """A group of columns: one metric under one protocol. The last column is the one that sums the group up, if it has one."""
+    """A group of columns: one metric under one protocol."""
 
     title: str
     signature: str
     columns: tuple[str, ...] = COLUMNS
+    total: bool = True  # whether the last column sums the others up
 
 
 @dataclass(frozen=True)

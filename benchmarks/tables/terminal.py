@@ -91,8 +91,8 @@ def print_table(table: Table, console: Console) -> None:
         console.print(Text("Intervals need a wider terminal; the written files have them."))
     for text, place in notes.numbers.items():
         console.print(Text(f"{_superscript([place])} {text}"))
-    for group in table.groups:
-        console.print(Text(f"{group.title}: {group.signature}", "dim"))
+    for signature, titles in wording.signatures(table).items():
+        console.print(Text(f"{titles}: {signature}", "dim"))
 
 
 def _arrange(table: Table, notes: Footnotes, width: int) -> tuple[Sheet, list[range]]:

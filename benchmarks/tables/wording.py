@@ -52,6 +52,14 @@ def partial(cell: Measured) -> str:
     return f"({count(cell)})" if cell.partial else ""
 
 
+def signatures(table: Table) -> dict[str, str]:
+    """Each signature once, with the titles of the groups that have it."""
+    titles: dict[str, list[str]] = {}
+    for group in table.groups:
+        titles.setdefault(group.signature, []).append(group.title)
+    return {signature: "; ".join(of_them) for signature, of_them in titles.items()}
+
+
 def warning(table: Table) -> str:
     """The line that a table with missing songs carries; empty for a complete one."""
     incomplete = [row.label for row in table.rows if _incomplete(row)]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.metrics import fad_library
-from benchmarks.metrics.frechet import Statistics, bootstrap, extrapolate, frechet, gaussians
+from benchmarks.metrics.frechet import Statistics, extrapolate, frechet, gaussians
 from gmsdi.errors import BadInputError
 
 
@@ -101,28 +101,6 @@ def test_few_excerpts_are_biased_and_the_extrapolation_is_not() -> None:
     assert found.slope > 0 and found.r2 > 0.8
     assert extrapolate(reference, excerpts, seed=0) == found
     assert extrapolate(reference, excerpts, seed=1) != found
-
-
-def test_the_interval_is_as_wide_as_sets_of_other_tracks_differ() -> None:
-    """Tracks differ from each other, more than their excerpts do: the interval says so."""
-    random = np.random.default_rng(6)
-
-    def tracks(count: int) -> list[Statistics]:
-        return [Statistics.of(random.standard_normal((20, 4)) + random.standard_normal(4)) for _ in range(count)]
-
-    def whole(some: list[Statistics]) -> Statistics:
-        together = some[0]
-        for each in some[1:]:
-            together = together + each
-        return together
-
-    # far from the reference, where the distance is nearly linear in the tracks: of a set's own bias a resample has twice as much
-    reference = Statistics.of(random.standard_normal((10_000, 4)) + 5)
-    distances = [frechet(reference, whole(tracks(50))) for _ in range(200)]
-    widths = [high - low for seed in range(20) for low, high in [bootstrap(reference, tracks(50), 300, seed)]]
-    assert np.mean(widths) == pytest.approx(2 * 1.96 * np.std(distances), rel=0.25)
-    some = tracks(10)
-    assert bootstrap(reference, some, 50, 1) == bootstrap(reference, some, 50, 1)
 
 
 @pytest.mark.parametrize("rows", [[[1.0, np.nan]], [1.0, 2.0], [[np.inf]]])

@@ -32,7 +32,7 @@ class Store:
         if key not in self.held:
             self.made += 1
             self.held[key] = make()
-        return self.held[key]
+        return {"key": key}
 
 
 def test_mixes_are_of_what_was_generated_with_what_was_given() -> None:
@@ -40,14 +40,23 @@ def test_mixes_are_of_what_was_generated_with_what_was_given() -> None:
     found = Embedding(LogMel()).judge(asked, store)
     generated = asked.generated[0] + asked.real[[0, 2, 3]].sum(axis=0)
     for key, mix in ((found["generated"], generated), (found["real"], asked.real.sum(axis=0))):
-        np.testing.assert_allclose(store.held[key], LogMel().embed(mix, SAMPLE_RATE), atol=1e-4)
+        np.testing.assert_allclose(store.held[key["key"]], LogMel().embed(mix, SAMPLE_RATE), atol=1e-4)
+
+
+def test_the_real_mix_is_one_whatever_was_generated() -> None:
+    store = Store()
+    for stems, given in ((STEMS[:1], STEMS[1:]), (STEMS[2:], STEMS[:2]), (STEMS, ())):
+        Embedding(LogMel()).judge(piece(stems, given), store)
+    assert store.made == 4
 
 
 def test_a_stem_that_goes_with_nothing_is_compared_with_that_stem_alone() -> None:
     store, asked = Store(), piece(("guitar",), ())
     found = Embedding(LogMel()).judge(asked, store)
-    np.testing.assert_array_equal(store.held[found["real"]], LogMel().embed(asked.real[2], SAMPLE_RATE))
-    np.testing.assert_array_equal(store.held[found["generated"]], LogMel().embed(asked.generated[0], SAMPLE_RATE))
+    np.testing.assert_array_equal(store.held[found["real"]["key"]], LogMel().embed(asked.real[2], SAMPLE_RATE))
+    np.testing.assert_array_equal(
+        store.held[found["generated"]["key"]], LogMel().embed(asked.generated[0], SAMPLE_RATE)
+    )
 
 
 def test_equal_audio_is_embedded_once_and_another_embedder_anew() -> None:

@@ -1,4 +1,4 @@
-"""MMD² against its closed form for Gaussians, a literal double loop, and its own noise."""
+"""MMD² against its closed form for Gaussians, a literal double loop, and what songs that both sets share do to it."""
 
 import numpy as np
 import pytest
@@ -13,43 +13,73 @@ def law(distance: float, size: int, width: float) -> float:
     return float(2 * within * (1 - np.exp(-(distance**2) / (2 * (width**2 + 2)))))
 
 
-def tracks(random: np.random.Generator, count: int, size: int, shift: float = 0.0) -> list[np.ndarray]:
-    return [random.standard_normal((random.integers(3, 8), size)) + shift / np.sqrt(size) for _ in range(count)]
+def songs(random: np.random.Generator, count: int, size: int, shift: float = 0.0, each: int = 5) -> list[np.ndarray]:
+    return [random.standard_normal((each, size)) + shift / np.sqrt(size) for _ in range(count)]
 
 
-def test_it_is_the_double_loop_of_its_definition() -> None:
+def paired(
+    random: np.random.Generator, shared: float, spread: float = 0.0
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Real and generated embeddings of one law, of which a share of the variance is common to both sets of a song."""
+    real, generated = [], []
+    for _ in range(20):
+        common = random.standard_normal((11, 4))
+        for found in (real, generated):
+            own = random.standard_normal((11, 4)) + spread * random.standard_normal((1, 4))
+            found.append(np.sqrt(shared) * common + np.sqrt(1 - shared) * own)
+    return real, generated
+
+
+def test_it_is_the_loop_of_its_definition_over_different_songs() -> None:
     random = np.random.default_rng(0)
-    reference, some = random.standard_normal((7, 3)), tracks(random, 3, 3, 1.0)
-    rows = np.concatenate(some)
+    real, generated = songs(random, 3, 3), songs(random, 3, 3, 1.0)
 
-    def k(a: np.ndarray, b: np.ndarray) -> float:
-        return float(np.exp(-((a - b) ** 2).sum() / (2 * 1.5**2)))
+    def mean(one: list[np.ndarray], other: list[np.ndarray]) -> float:
+        values = [
+            np.exp(-((a - b) ** 2).sum() / (2 * 1.5**2))
+            for s in range(3)
+            for t in range(3)
+            if s != t
+            for a in one[s]
+            for b in other[t]
+        ]
+        return float(np.mean(values))
 
-    def mean(one: np.ndarray) -> float:
-        return float(np.mean([k(one[i], one[j]) for i in range(len(one)) for j in range(len(one)) if i != j]))
-
-    expected = mean(rows) + mean(reference) - 2 * np.mean([k(a, b) for a in rows for b in reference])
-    assert discrepancy(reference, some, 1.5).value == pytest.approx(expected, rel=1e-12)
+    expected = mean(generated, generated) + mean(real, real) - 2 * mean(generated, real)
+    assert discrepancy(real, generated, 1.5).value(np.ones(3)) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("distance", [0.0, 1.0, 3.0])
 def test_small_sets_are_right_on_average(distance: float) -> None:
     """A Fréchet distance of as few would be far too large."""
     random = np.random.default_rng(1)
-    found = [
-        discrepancy(random.standard_normal((20, 4)), tracks(random, 4, 4, distance), 2.0).value for _ in range(400)
-    ]
+    found = [discrepancy(songs(random, 4, 4), songs(random, 4, 4, distance), 2.0).value(np.ones(4)) for _ in range(400)]
     assert np.mean(found) == pytest.approx(law(distance, 4, 2.0), abs=4 * np.std(found) / 20)
 
 
-def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
-    random = np.random.default_rng(2)
-    reference = random.standard_normal((1500, 4))
-    held = 0
-    for _ in range(60):
-        found = discrepancy(reference, tracks(random, 40, 4, 2.0), 2.0)
-        held += found.low <= law(2.0, 4, 2.0) <= found.high
-    assert held >= 50
+@pytest.mark.parametrize("shared", [0.0, 0.5, 0.9])
+def test_what_the_sets_share_does_not_move_it(shared: float) -> None:
+    """Stems that were given are in both mixes of a song."""
+    random = np.random.default_rng(3)
+    found = [discrepancy(*paired(random, shared), 2.0).value(np.ones(20)) for _ in range(60)]
+    assert abs(np.mean(found)) < 4 * np.std(found) / np.sqrt(60)
+
+
+def test_resamples_spread_about_as_other_songs_would() -> None:
+    random = np.random.default_rng(4)
+    times = random.multinomial(20, np.full(20, 1 / 20), size=100).astype(float)
+    found = [discrepancy(*paired(random, 0.2, spread=1.0), 2.0) for _ in range(60)]
+    true = np.std([each.value(np.ones(20)) for each in found])
+    told = np.mean([np.std([each.value(row) for row in times]) for each in found[:20]])
+    assert 0.6 < told / true < 1.8
+
+
+def test_a_song_twice_is_no_pair_of_songs() -> None:
+    random = np.random.default_rng(5)
+    found = discrepancy(songs(random, 3, 2), songs(random, 3, 2), 1.0)
+    assert np.isnan(found.value(np.array([3.0, 0, 0])))
+    two = discrepancy(*([each[:2] for each in (songs(random, 2, 2), songs(random, 2, 2))]), 1.0)
+    assert two.value(np.array([2.0, 1.0])) == pytest.approx(two.value(np.ones(2)))
 
 
 def test_the_bandwidth_is_the_median_distance() -> None:
@@ -58,6 +88,6 @@ def test_the_bandwidth_is_the_median_distance() -> None:
         bandwidth(np.zeros((4, 2)))
 
 
-def test_one_track_has_no_interval() -> None:
-    with pytest.raises(BadInputError, match="two at least"):
-        discrepancy(np.eye(3), [np.eye(3)])
+def test_one_song_has_no_discrepancy() -> None:
+    with pytest.raises(BadInputError, match="same two at least"):
+        discrepancy([np.eye(3)], [np.eye(3)])
