@@ -7,11 +7,14 @@ import pytest
 import torch
 
 from baselines.msdm import MSDMGenerator, WeakMSDMGenerator
+from benchmarks import config
+from benchmarks.config import build
 from gmsdi import STEMS
 from gmsdi.coupling import Free, Imputed
 from gmsdi.generate import SourceGenerator
 from gmsdi.sampler import Sampler, Streams
 from gmsdi.schedule import karras
+from gmsdi.system import Request
 
 SIGMAS = karras(12, 1e-2, 2.0)
 
@@ -75,3 +78,35 @@ def test_what_has_no_joint_model_says_so() -> None:
     for generator in (WeakMSDMGenerator, SourceGenerator):
         assert generator.lacks(("bass",), ("drums",)) and not generator.lacks(STEMS, ())
     assert not MSDMGenerator.lacks(("bass",), ("drums",))
+
+
+@pytest.mark.parametrize(
+    ("system", "stems", "given"),
+    [
+        ("msdm-generator", ("drums", "piano"), ("guitar", "bass")),
+        ("weak-msdm-generator", ("piano", "bass"), ()),
+        ("gmsdi-source", ("piano", "bass"), ()),
+        ("gmsdi-generator", ("drums",), ("guitar", "bass")),
+    ],
+)
+def test_what_ships_generates_each_item_as_if_it_were_alone(system: str, stems: tuple, given: tuple) -> None:
+    family = {"msdm-generator": "msdm", "weak-msdm-generator": "weak-msdm", "gmsdi-generator": "gmsdi"}.get(
+        system, system
+    )
+    overrides = ["table=subfad", f"system=[{system}]", f"generation.{family}.sigmas.steps=10", "generation.bf16=false"]
+    generator = build(config.load(overrides).systems[system].generator)
+    random = torch.Generator().manual_seed(0)
+    there = {stem: 0.1 * torch.randn(2, 8192, generator=random) for stem in given}
+    both = generator.generate(Request(stems, there, (1, 2), 8192, "cpu"))
+    for item in range(2):
+        own = {stem: samples[item : item + 1] for stem, samples in there.items()}
+        alone = generator.generate(Request(stems, own, (1 + item,), 8192, "cpu"))
+        torch.testing.assert_close(alone[0], both[item], rtol=1e-4, atol=1e-4)
+    assert both.shape == (2, len(stems), 8192) and 1e-3 < both.std() < 1
+
+
+def test_msdm_gives_the_stems_in_the_order_in_which_they_were_asked_for() -> None:
+    overrides = ["table=subfad", "system=[msdm-generator]", "generation.msdm.sigmas.steps=10", "generation.bf16=false"]
+    generator = build(config.load(overrides).systems["msdm-generator"].generator)
+    one, other = (generator.generate(Request(stems, {}, (1,), 4096, "cpu")) for stems in (STEMS, STEMS[::-1]))
+    torch.testing.assert_close(one, other.flip(1))

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tinyruns import CHUNK, CHUNKS, TRACKS
@@ -137,3 +138,63 @@ def test_generators_and_separators_do_not_mix(run):
     assert code == 4 and "system mixture: needs a label and a generator" in err
     code, _, err = run("run", "table=separation", "system=[no-stems]")
     assert code == 4 and "system no-stems: needs a label and a separator" in err
+
+
+def test_stems_that_are_copied_have_no_distance(run, tmp_path):
+    task = ["table=subfad", "system=[own-stems,no-stems]"]
+    assert run("run", *task)[0] == 0 and run("table", *task)[0] == 0
+    for cells in rows(tmp_path / "out", "subfad")["own-stems"]["cells"][:3]:
+        assert [cell["value"] for cell in cells] == pytest.approx([0] * len(cells), abs=1e-9)
+
+
+@pytest.mark.parametrize("keep_audio", ["flac", "false"])
+def test_audio_may_be_dropped_once_it_is_scored(run, tmp_path, keep_audio):
+    task = ["table=fad", "system=[no-stems]", f"keep_audio={keep_audio}"]
+    assert run("run", *task)[0] == 0
+    assert not list((tmp_path / "store" / "audio").glob("*/*"))
+    assert bool(list(tmp_path.glob("store/flac/*/*/*.flac"))) == (keep_audio == "flac")
+    assert run("table", *task)[0] == 0
+    code, _, err = run("run", *task)
+    assert code == 0 and "generating" not in err
+
+
+@pytest.mark.parametrize("keep_audio", ["float32", "false"])
+def test_embeddings_that_are_gone_are_made_again_and_damaged_ones_are_seen(run, tmp_path, keep_audio):
+    task = ["table=fad", "system=[no-stems]", f"keep_audio={keep_audio}"]
+    assert run("run", *task)[0] == 0 and run("table", *task)[0] == 0
+    before = rows(tmp_path / "out", "fad")
+    files = sorted((tmp_path / "store" / "embeddings").rglob("*.npy"))
+    content = np.load(files[0])
+    np.save(files[0], content + 1)
+    code, _, err = run("table", *task)
+    assert code == 2 and f"{files[0]}: changed since it was written; remove it and run again" in err
+    files[0].write_bytes(b"")
+    code, _, err = run("table", *task)
+    assert code == 2 and "gone or damaged" in err
+    files[0].unlink()
+    assert run("run", *task)[0] == 0 and run("table", *task)[0] == 0
+    assert np.array_equal(np.load(files[0]), content)
+    assert rows(tmp_path / "out", "fad")["no-stems"]["cells"] == before["no-stems"]["cells"]
+
+
+def test_rows_are_compared_on_the_same_resamples(run, tmp_path):
+    """Noise of two levels: the louder is further from the real stems, by more than either interval leaves open."""
+    task = ["table=fad", "system=[]", *noise("soft", level=0.1), *noise("loud", level=0.5)]
+    compare = ["table.baseline=soft", "table.contrast.row=loud", "table.contrast.against=soft"]
+    assert run("run", *task)[0] == 0
+    code, out, _ = run("table", *task, *compare)
+    assert code == 0
+    found = rows(tmp_path / "out", "fad")
+    assert all(cell["p"] is None for cell in found["soft"]["cells"][-1])
+    values = {name: found[name]["cells"][-1][-1] for name in ("soft", "loud")}
+    assert found["loud"]["cells"][-1][-1]["p"] < 0.01
+    less = values["loud"]["value"] - values["soft"]["value"]
+    assert f"FAD, all, loud less soft: {less:+.2f}" in " ".join(out.split())
+
+
+def test_a_metric_of_the_other_kind_is_refused_before_any_work(run, tmp_path):
+    code, _, err = run("run", "table=subfad", "system=[no-stems]", "metric=[si_sdri]")
+    assert code == 4 and "metric=si_sdri is for separation" in err
+    code, _, err = run("run", "table=separation", "system=[mixture]", "metric=[embedding]")
+    assert code == 4 and "metric=embedding is for generation" in err
+    assert not (tmp_path / "store" / "outputs").exists()
