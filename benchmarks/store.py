@@ -7,8 +7,10 @@ Layout below the root:
     outputs/*.jsonl    completion records, written last: the hashes of each output's files
     scores/*.jsonl     a metric's scores of one track through one system
     failures/*.jsonl   what went wrong with which unit, once per attempt
+    left_out/*.jsonl   units of tracks that their system has nothing to say of, as workers elsewhere found
+    slurm/             what was handed over to Slurm, and its logs (benchmarks/submissions.py)
     runs/RUN.json      provenance: code, versions, machine
-    leases/            what is being computed right now, and by whom
+    leases/ab/         what is being computed right now, and by whom
 
 An output is done when its completion record is there and the files have the recorded hashes, never because a folder exists.
 """
@@ -60,9 +62,15 @@ class Store:
         self._outputs = Journal(self.root / "outputs")
         self._scores = Journal(self.root / "scores")
         self._failures = Journal(self.root / "failures")
+        self._left_out = Journal(self.root / "left_out")
         self.outputs: dict[str, Output] = {}
         self.scores: dict[str, Record] = {}
         self.failures: dict[str, Record] = {}
+        self.left_out: set[str] = set()
+
+    def __reduce__(self) -> tuple[type["Store"], tuple[Path]]:
+        """Where it is is all that another process needs to know."""
+        return Store, (self.root,)
 
     def refresh(self) -> "Store":
         """Take in what has been recorded, by anyone, since the last call."""
@@ -72,6 +80,7 @@ class Store:
             self.scores[record["key"]] = record
         for record in self._failures.refresh():
             self.failures[record["unit"]] = record
+        self.left_out.update(record["unit"] for record in self._left_out.refresh())
         return self
 
     def leases(self) -> Leases:
@@ -190,6 +199,12 @@ class Store:
         self._failures.append([record])
         self.failures[unit.id] = record
 
+    def record_left_out(self, units: Iterable[str]) -> None:
+        """Remember that the systems of some units have nothing to say of their tracks."""
+        units = [unit for unit in units if unit not in self.left_out]
+        self._left_out.append({"unit": unit} for unit in units)
+        self.left_out.update(units)
+
     def record_run(self, provenance: dict[str, Any]) -> str:
         """Keep the provenance of a run; returns its id, which outputs and scores carry."""
         run = digest(provenance)
@@ -210,7 +225,7 @@ class Store:
 
     def compact(self) -> None:
         """Merge the small files that finished batches left behind."""
-        for journal in (self._outputs, self._scores, self._failures):
+        for journal in (self._outputs, self._scores, self._failures, self._left_out):
             journal.compact()
 
 

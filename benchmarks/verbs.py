@@ -12,11 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table as Grid
 
-from benchmarks.config import build
+from benchmarks.config import build, show
 from benchmarks.data.dataset import Dataset, track_folders
 from benchmarks.data.msdm_layout import MsdmLayout
+from benchmarks.device import chosen, usable
 from benchmarks.execute import Failures
-from benchmarks.launch import Job, to_do
+from benchmarks.launch import Job, Launcher, to_do
 from benchmarks.metrics.scores import Metric
 from benchmarks.notices import say
 from benchmarks.plan import make_plan
@@ -40,6 +41,8 @@ def run(config: DictConfig) -> int:
         _print_cost(job_of(config, Store(config.store).refresh()))
         return 0
     job, failures = _carry_out(config)
+    if failures is None:
+        return 0
     total = len(job.plan.everything())
     say(f"{total - len(failures)} of {total} excerpts done or left out; the store is {config.store}")
     if failures:
@@ -76,6 +79,10 @@ def tune(overrides: Sequence[str]) -> int:
     sweep = tuning.read_sweep(overrides)
     config, rows = tuning.compose(sweep)
     job, failures = _carry_out(config)
+    if failures is None:
+        raise BadInputError(
+            "tune reads what it measured: give wait=true, or run the same command again when all is done"
+        )
     made = _table(config, job)
     with suppress(SystemExit):
         print_table(made, Console())
@@ -134,7 +141,7 @@ def train(config: DictConfig) -> int:
         Path(config.folder),
         Path(config.checkpoint),
     )
-    with processes.joined(_device(config.device)) as device:
+    with processes.joined(usable(config.device)) as device:
         with processes.first_before_others():
             splits = source.split("train"), source.split("validation")
         trained = training.run(*splits, device, ["gmsdi", *sys.argv[1:]])
@@ -149,7 +156,7 @@ def separate(config: DictConfig, *files: str) -> int:
 
     songs = songs_of(files, Path(config.out))
     _require_batch_size(config)
-    device = _device(config.device)
+    device = usable(config.device)
     Separation(lone_system(config.systems), Path(config.out), config.seed, config.batch_size, device).run(songs)
     return 0
 
@@ -164,7 +171,7 @@ def generate(config: DictConfig) -> int:
     samples = round(config.seconds * SAMPLE_RATE)
     order = Order(tuple(words(config.prompt)), given, config.n, samples, config.seed, Path(config.out))
     generator = build(config.generation)
-    generator.sigmas = generator.sigmas.to(_device(config.device))
+    generator.sigmas = generator.sigmas.to(usable(config.device))
     for folder in generate(generator, order, config.batch_size):
         say(f"wrote {folder}")
     return 0
@@ -182,14 +189,15 @@ def _table(config: DictConfig, job: Job) -> "Table":
 
     metrics = dict(zip(config.metrics, job.metrics, strict=True))
     content: dict[str, Any] = OmegaConf.to_container(config.table, resolve=True)  # type: ignore[assignment]
-    return make_table(content, job.plan, metrics, job.store, provenance(job.device))
+    return make_table(content, job.plan, metrics, job.store, provenance(chosen(job.device)))
 
 
-def _carry_out(config: DictConfig) -> tuple[Job, Failures]:
-    """Do what a config asks for and its store lacks."""
-    job = job_of(config, open_store(config.store))
-    job = replace(job, run=job.store.record_run(provenance(job.device)))
-    failures = build(config.launcher).run(job)
+def _carry_out(config: DictConfig) -> tuple[Job, Failures | None]:
+    """Do what a config asks for and its store lacks; no failures are known where it has only been handed over."""
+    launcher: Launcher = build(config.launcher)
+    job = replace(job_of(config, open_store(config.store)), config=show(config))
+    job = replace(job, run=job.store.record_run(provenance(chosen(job.device))))
+    failures = launcher.run(job)
     job.store.compact()
     return job, failures
 
@@ -206,7 +214,7 @@ def job_of(config: DictConfig, store: Store) -> Job:
     metrics: tuple[Metric, ...] = tuple(build(metric) for metric in config.metrics.values())
     dataset = _dataset(config)
     plan = make_plan(dataset.manifest, build(config.protocol), systems, config.seed)
-    return Job(plan, dataset, metrics, store, config.batch_size, cast(KeepAudio, keep_audio), _device(config.device))
+    return Job(plan, dataset, metrics, store, config.batch_size, cast(KeepAudio, keep_audio), config.device)
 
 
 def _require_batch_size(config: DictConfig) -> None:
@@ -216,18 +224,6 @@ def _require_batch_size(config: DictConfig) -> None:
 
 def _dataset(config: DictConfig) -> Dataset:
     return build(config.dataset).split(config.split)
-
-
-def _device(wanted: str) -> str:
-    import torch
-
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=wanted)
-    except (RuntimeError, AssertionError) as error:
-        raise BadInputError(f"device={wanted}: {str(error).splitlines()[0]}") from None
-    return wanted
 
 
 def _print_cost(job: Job) -> None:
