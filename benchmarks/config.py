@@ -46,6 +46,7 @@ class Settings:
     batch_size: int = MISSING
     keep_audio: Any = MISSING
     debug: bool = MISSING
+    wait: bool = MISSING
     dry_run: bool = MISSING
     allow_partial: bool = MISSING
 

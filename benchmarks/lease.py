@@ -1,8 +1,9 @@
 """Exclusive leases on a shared file system, by files that only one process can create (no flock: safe on NFS).
 
-A lease on ``key`` is the file ``ey/key.GENERATION``, in a folder named by how the key ends, for no folder to become large. Whoever finds
-the highest generation stale takes over by creating the next one, which again only one process can; so a lease changes hands at most once
-per death, and never to two. A stale lease is one whose process is known to be dead (on this machine) or whose heartbeat stopped.
+A lease on ``key`` is the file ``ey/key.GENERATION``, in a folder named by how the key ends, so that no folder becomes large. Whoever
+finds the highest generation stale takes over by creating the next one, which again only one process can; so a lease changes hands at
+most once per death, and never to two. A stale lease is one whose process is known to be dead (on this machine) or whose heartbeat
+stopped.
 """
 
 import json

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table as Grid
 
-from benchmarks.config import build, show
+from benchmarks.config import Settings, build, show
 from benchmarks.data.dataset import Dataset, track_folders
 from benchmarks.data.msdm_layout import MsdmLayout
 from benchmarks.device import chosen, usable
@@ -50,6 +50,35 @@ def run(config: DictConfig) -> int:
         kind, remedy = (BadInputError, "mend the input") if bad_input else (IntegrityError, "run again to retry")
         raise kind(f"{len(failures)} of {total} excerpts failed, see above; {remedy}")
     return 0
+
+
+def status(config: DictConfig) -> int:
+    """Print what has become of what was given to Slurm from the store."""
+    from benchmarks.submissions import print_status
+
+    print_status(Store(config.store).refresh())
+    return 0
+
+
+def cancel(config: DictConfig) -> int:
+    """Cancel the Slurm jobs of the store."""
+    from benchmarks import site
+    from benchmarks.submissions import Submissions
+
+    jobs = [each.job for each in Submissions(Store(config.store)).live()]
+    site.cancel(jobs)
+    say(f"{len(jobs)} jobs cancelled; what is finished is kept, `gmsdi resume` goes on")
+    return 0
+
+
+def resume(config: DictConfig) -> int:
+    """Run again what was last given to Slurm from the store: what is finished, or still in the queue, is not submitted again."""
+    from benchmarks.submissions import Submissions
+
+    last = Submissions(Store(config.store)).last_config()
+    again = OmegaConf.merge(OmegaConf.structured(Settings), OmegaConf.load(last))
+    again.store, again.wait, again.launcher.wait = config.store, config.wait, config.wait
+    return run(cast(DictConfig, again))
 
 
 def table(config: DictConfig) -> int:
