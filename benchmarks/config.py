@@ -48,6 +48,7 @@ class Settings:
     debug: bool = MISSING
     wait: bool = MISSING
     dry_run: bool = MISSING
+    evaluations_per_second: float | None = None
     allow_partial: bool = MISSING
 
 

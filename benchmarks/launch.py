@@ -11,6 +11,7 @@ from benchmarks.data.dataset import Dataset
 from benchmarks.device import usable
 from benchmarks.execute import Failures, NotCovered, execute
 from benchmarks.metrics.scores import Metric
+from benchmarks.notices import say
 from benchmarks.plan import Plan, WorkUnit, with_inputs
 from benchmarks.score import score, score_key
 from benchmarks.spec import SystemSpec
@@ -56,7 +57,11 @@ class Local:
 def finish(job: Job) -> Failures:
     """What is left of a job when workers have done what they could: put together, score, drop. Returns what failed or is lacking."""
     job.store.refresh()
-    return _Finishing(replace(job, device="cpu")).do()
+    failures = _Finishing(replace(job, device="cpu")).do()
+    lacking = sum(isinstance(failure, Unfinished) for failure in failures.values())
+    if lacking:
+        say(f"error: {lacking} excerpts were not computed: their workers ended before")
+    return failures
 
 
 class Unfinished(GmsdiError):
@@ -187,6 +192,10 @@ class _Finishing(_Work):
     def _why(self, unit: WorkUnit) -> Exception:
         if unit.id in self.job.store.left_out:
             return NotCovered()
+        deaths = self.job.store.leases().deaths([unit.id]).get(unit.id, 0)
+        if deaths > 1:  # once is chance; the second time it was alone
+            died = GmsdiError(f"{deaths} workers died at it: out of memory, or a crash; their logs may say")
+            self.job.store.record_failure(unit, died, self.job.run)
         if unit.id not in self.job.store.failures:
             return Unfinished("not computed")
         failure = self.job.store.failures[unit.id]

@@ -34,7 +34,7 @@ class Processes:
     """``workers`` processes; without a number one for each GPU, or two on a CPU. A shard whose worker dies goes to another."""
 
     workers: int | None = None
-    attempts: int = 2  # at a unit that fails, and at a shard whose worker dies
+    attempts: int = 3  # at a unit that fails, and at a shard whose worker dies
 
     def __post_init__(self) -> None:
         if self.attempts < 1 or (self.workers is not None and self.workers < 1):

@@ -38,7 +38,9 @@ class Shard:
         deaths = job.store.leases().deaths(unit.id for unit in self.units)
         calm = [unit for unit in self.units if unit.id not in deaths]
         risky = sorted((unit for unit in self.units if unit.id in deaths), key=lambda unit: deaths[unit.id])
-        return self._compute(calm, job) | self._compute(risky, replace(job, batch_size=1))
+        failures = self._compute(calm, job) | self._compute(risky, replace(job, batch_size=1))
+        job.store.compact()  # so that there are as many small files as batches of the shards at work, not of all
+        return failures
 
     def _compute(self, units: Sequence[WorkUnit], job: Job) -> Failures:
         def missing(some: list[WorkUnit]) -> list[WorkUnit]:

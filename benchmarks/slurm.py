@@ -85,7 +85,7 @@ class Slurm:
     wait: bool = False
     shard_minutes: float = 60.0
     seconds_per_unit: float = 30.0
-    attempts: int = 2
+    attempts: int = 3
     concurrency: int = 64
     max_array: int | None = None
     max_jobs: int | None = None
@@ -160,8 +160,8 @@ class _Submitting:
                 pending -= done
                 advance(len(done))
                 try:
-                    live = self.submissions.live()
                     self._send_some(queue, len(live))
+                    live = self.submissions.live()
                 except GmsdiError as error:
                     warn(f"{error}; waiting for Slurm")
                     time.sleep(self.settings.poll_seconds)

@@ -224,9 +224,11 @@ class Store:
             raise IntegrityError(f"{path}: provenance of recorded work is gone or damaged; restore the file") from None
 
     def compact(self) -> None:
-        """Merge the small files that finished batches left behind."""
-        for journal in (self._outputs, self._scores, self._failures, self._left_out):
-            journal.compact()
+        """Merge the small files that finished batches left behind, unless another process is at it."""
+        with self.leases() as leases:
+            if leases.acquire("compaction"):
+                for journal in (self._outputs, self._scores, self._failures, self._left_out):
+                    journal.compact()
 
 
 def _output_record(output: Output) -> Record:

@@ -10,9 +10,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table as Grid
-
 from benchmarks import site
 from benchmarks.journal import Journal
 from benchmarks.store import Store
@@ -131,17 +128,14 @@ def print_status(store: Store) -> None:
     for each, state in states.items():
         if not each.units and state.word in ("running", "pending"):
             print(f"job {each.job}, which puts together and scores: {state.word} ({state.reason})")
-    grid = Grid()
-    for heading in ("shard", "state", "units", "failed", "why or where", "log"):
-        grid.add_column(heading, overflow="fold")
     shown: Counter[str] = Counter()
     for each, state in shards.items():
         shown[state.word] += 1
         if state.word != "done" and shown[state.word] <= SHOWN:
-            units = f"{state.done}/{len(each.units)}"
-            grid.add_row(each.job, state.word, units, str(state.failed), state.reason, each.log)
-    if grid.row_count:
-        Console().print(grid)
+            failed = f", {state.failed} failed" if state.failed else ""
+            print(
+                f"{each.job} {state.word} ({state.reason}): {state.done} of {len(each.units)} units{failed}; {each.log}"
+            )
     if counts["lost"] or counts["failed"]:
         print("`gmsdi resume` submits again what is lost or failed")
     if note:

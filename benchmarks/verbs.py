@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.table import Table as Grid
 
 from benchmarks.config import Settings, build, show
+from benchmarks.cost import print_costs
 from benchmarks.data.dataset import Dataset, track_folders
 from benchmarks.data.msdm_layout import MsdmLayout
 from benchmarks.device import chosen, usable
 from benchmarks.execute import Failures
-from benchmarks.launch import Job, Launcher, to_do
+from benchmarks.launch import Job, Launcher
 from benchmarks.metrics.scores import Metric
 from benchmarks.notices import say
 from benchmarks.plan import make_plan
 from benchmarks.provenance import provenance
 from benchmarks.spec import resolve_all
 from benchmarks.store import KeepAudio, Store, open_store
-from gmsdi import SAMPLE_RATE, STEMS
+from gmsdi import SAMPLE_RATE
 from gmsdi.errors import BadInputError, IntegrityError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def run(config: DictConfig) -> int:
     if config.debug:
         logging.getLogger("gmsdi.sampler").setLevel(logging.DEBUG)
     if config.dry_run:
-        _print_cost(job_of(config, Store(config.store).refresh()))
+        print_costs(job_of(config, Store(config.store).refresh()), config.evaluations_per_second)
         return 0
     job, failures = _carry_out(config)
     if failures is None:
@@ -253,23 +253,3 @@ def _require_batch_size(config: DictConfig) -> None:
 
 def _dataset(config: DictConfig) -> Dataset:
     return build(config.dataset).split(config.split)
-
-
-def _print_cost(job: Job) -> None:
-    """Units, missing units, and what they would cost: seconds from this store's timings of the system, bytes of float32 audio.
-
-    More samples of a system, of which others are made, count with it; to put outputs together takes no time to speak of.
-    """
-    grid = Grid(title=f"To do on {job.plan.manifest.title} {job.plan.manifest.split}")
-    for heading in ("system", "units", "missing", "seconds", "bytes"):
-        grid.add_column(heading, justify="left" if heading == "system" else "right")
-    everything, lacking = job.plan.everything(), to_do(job)
-    for system in job.plan.systems:
-        units = [unit for unit in everything.values() if unit.system.id == system.id]
-        missing = [unit for unit in units if unit.id in lacking]
-        timings = [job.store.outputs[unit.id].seconds for unit in units if unit.id in job.store.outputs]
-        seconds = f"{len(missing) * sum(timings) / len(timings):,.1f}" if timings else "unknown"
-        size = sum(len(STEMS) * 4 * unit.excerpt.length for unit in missing)
-        free = system.inputs or not missing
-        grid.add_row(system.name, str(len(units)), str(len(missing)), "0" if free else seconds, f"{size:,}")
-    Console().print(grid)

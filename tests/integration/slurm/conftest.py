@@ -1,11 +1,12 @@
 """One private Slurm for all tests of a session, and runs on it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from cluster import Cluster, install
 from slurmruns import SlurmSuite
-from tinyruns import Suite
+from tinyruns import Suite, results, system
 
 MAX_ARRAY = 2
 """The site's limit: less than the shards of most runs, so that arrays are split all the time."""
@@ -33,3 +34,22 @@ def cluster(running_cluster: Cluster) -> Iterator[Cluster]:
 @pytest.fixture
 def slurm(suite: Suite, cluster: Cluster) -> SlurmSuite:
     return SlurmSuite.on(cluster, suite)
+
+
+@pytest.fixture(scope="session")
+def known() -> dict[tuple[str, ...], Any]:
+    """What local runs leave; what is addressed by content is the same in every test."""
+    return {}
+
+
+@pytest.fixture
+def local(slurm: SlurmSuite, known: dict[tuple[str, ...], Any]) -> Callable[..., Any]:
+    """``local(…)``: what a local run of the system ``Slow``, and of those that overrides add, leaves in its store."""
+
+    def run(*more: str) -> Any:
+        if more not in known:
+            assert slurm.run(slurm.folder / "local", *system("slow"), *more)[0] == 0
+            known[more] = results(slurm.folder / "local")
+        return known[more]
+
+    return run

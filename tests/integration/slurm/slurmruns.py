@@ -83,9 +83,12 @@ def cancel_one(cluster: Cluster, suite: SlurmSuite) -> None:
 
 
 def lose_node(cluster: Cluster, suite: SlurmSuite) -> None:
+    """Its processes die at once. The controller would notice after a minute or so; here it is told."""
     cluster.kill_node("n1")
+    cluster.ask("scontrol", "update", "nodename=n1", "state=down", "reason=dead")
     until(lambda: cluster.nodes_up() == {"n2"})
     cluster.start_node("n1")
+    until(lambda: cluster.nodes_up() == {"n1", "n2"})
 
 
 def stop_controller(cluster: Cluster, suite: SlurmSuite) -> None:
@@ -125,7 +128,7 @@ class Outcome:
 
 
 def endure(cluster: Cluster, suite: SlurmSuite, store: Path, fault: Fault | None, shards: int = 2) -> Outcome:
-    """A run of half a minute of work, with a fault when a quarter is done."""
+    """A run of ten seconds of work, with a fault when a quarter is done."""
     began = time.monotonic()
     process = suite.slurm(store, shards=shards, seconds=0.4)
     if fault:
