@@ -6,7 +6,7 @@ slurm/NAME/N/                  submitit's folder of the N-th array: pickles and 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,6 +35,7 @@ class State:
 
     word: str  # done, failed, running, pending, lost
     reason: str
+    units: int
     done: int
     failed: int
 
@@ -80,29 +81,34 @@ class Submissions:
         self._journal.compact()
 
     def states(self, active: Mapping[str, site.Active]) -> dict[Submitted, State]:
-        """What has become of each shard that was not submitted again."""
+        """What has become of each shard; of its units those count that were not submitted again."""
         last = {unit: each for each in self.all.values() for unit in each.units}
-        current = [
-            each for each in self.all.values() if not each.units or any(last[unit] is each for unit in each.units)
+        own: dict[Submitted, list[str]] = {each: [] for each in self.all.values() if not each.units}
+        for unit, each in last.items():
+            own.setdefault(each, []).append(unit)
+        lacking = [
+            each.job for each, units in own.items() if each.job not in active and not all(map(self._settled, units))
         ]
-        gone = [each.job for each in current if each.job not in active and self._lacking(each)]
-        ends = site.ended(gone) if gone else {}
-        return {each: self._state(each, active.get(each.job), ends.get(each.job, "")) for each in current}
+        ends = site.ended(lacking) if lacking else {}
+        return {
+            each: self._state(each, units, active.get(each.job), ends.get(each.job, "")) for each, units in own.items()
+        }
 
-    def _state(self, each: Submitted, active: site.Active | None, end: str) -> State:
+    def _state(self, each: Submitted, units: Sequence[str], active: site.Active | None, end: str) -> State:
         store = self.store
-        done = sum(unit in store.outputs or unit in store.left_out for unit in each.units)
-        failed = sum(unit in store.failures and unit not in store.outputs for unit in each.units)
+        failed = [unit for unit in units if unit in store.failures and not self._settled(unit)]
+        done = sum(map(self._settled, units))
         if active and active.name == each.name:
             reason = active.node if active.state == "RUNNING" else f"{active.state.lower()}: {active.reason}"
-            return State("running" if active.state in ("RUNNING", "COMPLETING") else "pending", reason, done, failed)
-        if done + failed < len(each.units):
-            return State("lost", end or "ended", done, failed)
-        message = next((store.failures[unit]["message"] for unit in each.units if unit in store.failures), "")
-        return State("failed" if failed else "done", message if failed else "", done, failed)
+            word = "running" if active.state in ("RUNNING", "COMPLETING") else "pending"
+        elif done + len(failed) < len(units):
+            word, reason = "lost", end or "ended"
+        else:
+            word, reason = ("failed", store.failures[failed[0]]["message"]) if failed else ("done", "")
+        return State(word, reason, len(units), done, len(failed))
 
-    def _lacking(self, each: Submitted) -> bool:
-        return any(unit not in self.store.outputs and unit not in self.store.left_out for unit in each.units)
+    def _settled(self, unit: str) -> bool:
+        return unit in self.store.outputs or unit in self.store.left_out
 
     def _add(self, each: Submitted) -> None:
         self.all[each.name, each.job] = each
@@ -121,21 +127,18 @@ def print_status(store: Store) -> None:
         note = f"Slurm does not answer ({error}): what runs or waits is taken for lost"
     states = submissions.states(active)
     shards = {each: state for each, state in states.items() if each.units}
-    done = {unit for each in shards for unit in each.units if unit in store.outputs}
     counts = Counter(state.word for state in shards.values())
     words = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
-    print(f"{len(shards)} shards: {words}; {len(done)} of {len({u for each in shards for u in each.units})} units done")
-    for each, state in states.items():
-        if not each.units and state.word in ("running", "pending"):
-            print(f"job {each.job}, which puts together and scores: {state.word} ({state.reason})")
+    done, units = (sum(getattr(state, name) for state in shards.values()) for name in ("done", "units"))
+    print(f"{len(shards)} shards: {words}; {done} of {units} units done")
     shown: Counter[str] = Counter()
-    for each, state in shards.items():
+    for each, state in states.items():
         shown[state.word] += 1
-        if state.word != "done" and shown[state.word] <= SHOWN:
+        if not each.units and state.word in ("running", "pending"):
+            print(f"{each.job} {state.word} ({state.reason}): puts together and scores; {each.log}")
+        elif state.word != "done" and shown[state.word] <= SHOWN:
             failed = f", {state.failed} failed" if state.failed else ""
-            print(
-                f"{each.job} {state.word} ({state.reason}): {state.done} of {len(each.units)} units{failed}; {each.log}"
-            )
+            print(f"{each.job} {state.word} ({state.reason}): {state.done} of {state.units} units{failed}; {each.log}")
     if counts["lost"] or counts["failed"]:
         print("`gmsdi resume` submits again what is lost or failed")
     if note:

@@ -138,7 +138,7 @@ def test_a_unit_that_fails_or_kills_its_worker_keeps_no_other_from_being_done(
         (1, "3 workers died at it: out of memory, or a crash; their logs may say"),
     }
     _, said = slurm.wait(store, slurm.verb("status", store))
-    assert "2 shards: 2 failed; 46 of 48 units done" in said
+    assert "4 shards: 2 done, 2 failed; 46 of 48 units done" in said
     assert " failed (this one never works): 23 of 24 units, 1 failed; " in said
 
 
