@@ -20,9 +20,10 @@ export MALLOC_TRIM_THRESHOLD_ = 8589934592
 
 .PHONY: table-separation train-mini test bench lint lock clean
 
-# A failed excerpt must not hide the table: the table marks what is missing, and ends with an exit code of its own.
+# A failed excerpt must not hide the table: the table marks what is missing, and ends with an exit code of its own. LAUNCHER=slurm waits
+# for its jobs, and makes the table here.
 table-separation: .venv/.ready
-	-$(GMSDI) run table=separation $(OVERRIDES)
+	-$(GMSDI) run table=separation wait=true $(OVERRIDES)
 	$(GMSDI) table table=separation $(OVERRIDES)
 
 # The small models that ship in the repository, made anew; one thread each, so `make -j2 train-mini` takes two cores.

@@ -42,6 +42,10 @@ class Launcher(Protocol):
         """Carry the job out; returns what failed. None if it has only been handed over, so that nothing is known yet."""
         ...
 
+    def check(self) -> str:
+        """What there is here to work with, in words, for a person; ``GmsdiError`` for what is lacking."""
+        ...
+
 
 class Local:
     """In this process, one system after the other, what is made of others after those.
@@ -52,6 +56,9 @@ class Local:
     def run(self, job: Job) -> Failures:
         """Carry the job out; returns what failed."""
         return _Work(replace(job, device=usable(job.device))).do()
+
+    def check(self) -> str:
+        return "in this process"
 
 
 def finish(job: Job) -> Failures:

@@ -54,6 +54,9 @@ class Processes:
             _Pool(job, shards, gpus, min(count, len(shards)), self.attempts).work()
         return finish(job)
 
+    def check(self) -> str:
+        return f"{self.workers or len(_gpus()) or 2} processes"
+
 
 @dataclass
 class _Pool:

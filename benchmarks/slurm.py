@@ -1,6 +1,7 @@
 """Slurm, through submitit: shards as arrays of jobs. The store is the state: a job that is stopped at any moment is just run again."""
 
 import io
+import os
 import time
 import uuid
 from collections import deque
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from benchmarks import site
 from benchmarks.execute import Failures
@@ -41,6 +44,8 @@ class Worker:
     _before: int = 0
 
     def __call__(self) -> str:
+        if cpus := os.environ.get("SLURM_CPUS_PER_TASK"):
+            torch.set_num_threads(int(cpus))  # not every site binds a job to its CPUs
         self._before = self._done()
         failures = self.shard.run()
         return f"{len(self.shard.units) - len(failures)} of {len(self.shard.units)} units"
@@ -103,6 +108,14 @@ class Slurm:
     def run(self, job: Job) -> Failures | None:
         """Submit what the store lacks and nobody is at; then wait for it and finish the job, or return None at once."""
         return _Submitting(self, job).run()
+
+    def check(self) -> str:
+        partition = self.sbatch.get("partition")
+        if partition:
+            site.ask("scontrol", "show", "partition", partition)
+        version = site.ask("sbatch", "--version").strip()
+        most = site.limit("MaxArraySize")
+        return f"{version}, {f'partition {partition}, ' if partition else ''}arrays of up to {most}, {len(site.active())} jobs of ours"
 
 
 class _Submitting:

@@ -6,6 +6,7 @@ No systemd, no cgroups, no accounting; everything listens on the loopback interf
 process that started them, however that ends.
 """
 
+import fcntl
 import os
 import shutil
 import socket
@@ -71,10 +72,17 @@ def install() -> str:
         return ""
     if os.getuid() != 0 or not shutil.which("apt-get"):
         return f"needs root, or the Debian packages {' '.join(PACKAGES)}"
+    with Path(tempfile.gettempdir(), "gmsdi-slurm-install").open("w") as lock:  # test processes side by side
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not all(map(shutil.which, DAEMONS)):
+            _apt()
+    return ""
+
+
+def _apt() -> None:
     quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, "check": True}
     subprocess.run(["apt-get", "-qq", "update"], **quiet)
     subprocess.run(["apt-get", "-qq", "install", "-y", "--no-install-recommends", *PACKAGES], **quiet)
-    return ""
 
 
 class Cluster:
