@@ -22,7 +22,7 @@ DAEMONS = ("munged", "slurmctld", "slurmd", "sbatch")
 NODES = ("n1", "n2")
 
 # cred_expire: a job that is queued again waits for that long. preempt_send_user_signal with a GraceTime: a preempted job hears of it
-# first. FirstJobId: ids do not come again in another cluster on the same store. gres: any device file will do.
+# first. FirstJobId: ids do not come again in another cluster on the same store. Any device file will do for a GPU.
 CONFIG = """\
 ClusterName=private
 SlurmctldHost={host}(127.0.0.1)
@@ -100,7 +100,7 @@ class Cluster:
             host=host, user=user, folder=self.folder, first=first, ports=_free_ports(3), cpus=cpus, max_array=max_array
         )
         (self.folder / "slurm.conf").write_text(text)
-        (self.folder / "gres.conf").write_text("Name=gpu File=/dev/tty[0-1]\n")
+        (self.folder / "gres.conf").write_text("Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n")
         (self.folder / "cgroup.conf").write_text("CgroupAutomount=no\n")
         (self.folder / "state").mkdir()
 

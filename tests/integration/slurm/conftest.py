@@ -5,11 +5,8 @@ from typing import Any
 
 import pytest
 from cluster import Cluster, install
-from slurmruns import SlurmSuite
+from slurmruns import MAX_ARRAY, SlurmSuite
 from tinyruns import Suite, results, system
-
-MAX_ARRAY = 2
-"""The site's limit: less than the shards of most runs, so that arrays are split all the time."""
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ def main(times: int) -> None:
         print(
             f"{'fault':<32}{'injected':>9}{'units lost':>12}{'finished twice':>16}{'begun again':>13}{'extra seconds':>15}"
         )
-        calm = [_run(cluster, None) for _ in range(times)]
+        calm = [_run(cluster) for _ in range(times)]
         usual = statistics.median(each.seconds for each in calm)
         print(_line("none", calm, usual), flush=True)
         for name, fault in FAULTS.items():
@@ -48,11 +48,11 @@ def main(times: int) -> None:
         cluster.stop()
 
 
-def _run(cluster: Cluster, fault: Fault | None) -> Outcome:
+def _run(cluster: Cluster, *faults: Fault) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         suite = _suite(cluster, Path(folder))
         assert suite.run(Path(folder) / "local")[0] == 0
-        outcome = endure(cluster, suite, Path(folder) / "store", fault)
+        outcome = endure(cluster, suite, Path(folder) / "store", faults)
         assert outcome.code == 0, outcome.said
         assert results(Path(folder) / "store") == results(Path(folder) / "local")
         cluster.clear()

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -15,6 +15,9 @@ from tinyruns import CHUNKS, TRACKS, Suite, system, until
 from benchmarks.journal import Journal
 
 UNITS = len(TRACKS) * CHUNKS
+MAX_ARRAY = 2
+"""The limit of the tests' site: less than the shards of most runs, so that arrays are split all the time."""
+
 HERE = Path(__file__).resolve().parent
 SLURM = [
     "launcher=slurm",
@@ -108,11 +111,14 @@ FAULTS: dict[str, Fault] = {
 
 
 def running(cluster: Cluster) -> list[str]:
-    jobs = cluster.ask(
+    until(lambda: _running(cluster))
+    return _running(cluster)
+
+
+def _running(cluster: Cluster) -> list[str]:
+    return cluster.ask(
         "squeue", "--noheader", "--array", "--states=RUNNING", "--partition=usual", "--format=%i"
     ).split()
-    assert jobs, "no job is running"
-    return jobs
 
 
 @dataclass(frozen=True)
@@ -127,12 +133,12 @@ class Outcome:
     said: str
 
 
-def endure(cluster: Cluster, suite: SlurmSuite, store: Path, fault: Fault | None, shards: int = 2) -> Outcome:
-    """A run of ten seconds of work, with a fault when a quarter is done."""
+def endure(cluster: Cluster, suite: SlurmSuite, store: Path, faults: Sequence[Fault], shards: int = 2) -> Outcome:
+    """A run of some seconds of work, with a fault when a quarter is done, and the next a quarter later."""
     began = time.monotonic()
     process = suite.slurm(store, shards=shards, seconds=0.4)
-    if fault:
-        until(lambda: len(suite.lines()) >= UNITS // 4)
+    for n, fault in enumerate(faults, start=1):
+        until(lambda n=n: len(suite.lines()) >= n * UNITS // 4)
         fault(cluster, suite)
     code, said = suite.wait(store, process)
     seconds = time.monotonic() - began

@@ -5,8 +5,21 @@ from pathlib import Path
 
 import pytest
 from cluster import Cluster
-from conftest import MAX_ARRAY
-from slurmruns import FAULTS, SLURM, UNITS, Fault, SlurmSuite, endure, finished_twice
+from slurmruns import (
+    MAX_ARRAY,
+    SLURM,
+    UNITS,
+    Fault,
+    SlurmSuite,
+    cancel_one,
+    endure,
+    finished_twice,
+    kill_worker,
+    lose_node,
+    preempt,
+    requeue,
+    stop_controller,
+)
 from tinyruns import TRACKS, results, system, until
 
 MEAN = system("mean", target="gmsdi.ensemble.Mean", of="slow", samples=3)
@@ -16,7 +29,8 @@ BAD = f"[{TRACKS[2]},{2 * 22050}]"
 def test_arrays_make_what_a_local_run_makes(
     slurm: SlurmSuite, cluster: Cluster, tmp_path: Path, local: Callable
 ) -> None:
-    process = slurm.slurm(tmp_path / "store", *slurm.slow(0.01), *MEAN, shards=1)
+    gpu = "launcher.sbatch.gres='gpu:1'"
+    process = slurm.slurm(tmp_path / "store", gpu, *slurm.slow(0.01), *MEAN, shards=1)
     code, said = slurm.wait(tmp_path / "store", process)
     assert code == 0, said
     assert results(tmp_path / "store") == local(*MEAN)
@@ -43,14 +57,18 @@ def test_submitting_returns_at_once_and_the_last_job_finishes(
     assert said.splitlines()[-1] == f"3 shards: 3 done; {3 * UNITS} of {3 * UNITS} units done"
 
 
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=lambda fault: fault.__name__)
-def test_a_fault_costs_time_and_nothing_else(
-    slurm: SlurmSuite, cluster: Cluster, tmp_path: Path, local: Callable, fault: Fault
+@pytest.mark.parametrize(
+    "faults",
+    [(kill_worker, cancel_one), (preempt, requeue), (lose_node, stop_controller)],
+    ids=lambda faults: " and ".join(fault.__name__ for fault in faults),
+)
+def test_faults_cost_time_and_nothing_else(
+    slurm: SlurmSuite, cluster: Cluster, tmp_path: Path, local: Callable, faults: tuple[Fault, ...]
 ) -> None:
-    outcome = endure(cluster, slurm, tmp_path / "store", fault)
+    outcome = endure(cluster, slurm, tmp_path / "store", faults)
     assert outcome.code == 0, outcome.said
     assert (outcome.lost, outcome.twice) == (0, 0)
-    assert outcome.again <= 2 * 2  # no more than the batches that two workers were at
+    assert outcome.again <= len(faults) * 2 * 2  # no more than the batches that two workers were at
     assert results(tmp_path / "store") == local()
 
 
