@@ -115,9 +115,9 @@ def _users(systems: Sequence[SystemSpec]) -> Users:
 def _shard(job: Job, units: Sequence[WorkUnit], seconds: float, attempts: int, users: Users) -> Shard:
     plan = job.plan
     keys = {(row, unit.excerpt.track): None for unit in units for row in sorted(users[unit.system.id, unit.replicate])}
-    names = {track for _, track in keys}
+    rows, names = {row for row, _ in keys}, {track for _, track in keys}
     manifest = replace(plan.manifest, tracks=tuple(track for track in plan.manifest.tracks if track.name in names))
-    systems = tuple(system for system in plan.systems if any(system.id == row for row, _ in keys))
+    systems = tuple(system for system in plan.systems if system.id in rows)
     part = Plan(manifest, plan.protocol, systems, {key: plan.units[key] for key in keys})
     small = replace(job, plan=part, dataset=replace(job.dataset, manifest=manifest), run="", config="")
     return Shard(small, tuple(units), seconds, attempts)

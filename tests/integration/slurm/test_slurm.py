@@ -189,6 +189,15 @@ def test_what_slurm_refuses_is_one_line(slurm: SlurmSuite, cluster: Cluster, tmp
     assert slurm.wait(store, slurm.verb("status", store))[0] == 0
 
 
+def test_doctor_says_what_slurm_is_here_and_what_it_lacks(slurm: SlurmSuite, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    few = ["dataset=msdm_layout", f"data={slurm.folder / 'data'}", "system=[mixture]", "launcher=slurm"]
+    _, said = slurm.wait(store, slurm.verb("doctor", store, *few, "launcher.sbatch.partition=urgent"))
+    assert f"partition urgent, arrays of up to {MAX_ARRAY}, 0 jobs" in " ".join(said.replace("│", " ").split())
+    code, said = slurm.wait(store, slurm.verb("doctor", store, *few, "launcher.sbatch.partition=gone"))
+    assert code == 4 and "cannot be used here" in said
+
+
 def test_without_slurm_and_without_a_submission_there_is_one_line(slurm: SlurmSuite, tmp_path: Path) -> None:
     store = tmp_path / "store"
     for verb in ("status", "resume"):
