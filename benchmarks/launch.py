@@ -90,7 +90,7 @@ class _Work:
 
     def do(self) -> Failures:
         """Carry out all systems; returns what failed."""
-        for system in _in_order(self.job.plan.systems):
+        for system in in_order(self.job.plan.systems):
             self.carry_out(system)
         return {unit: failure for unit, failure in self.failures.items() if not isinstance(failure, NotCovered)}
 
@@ -228,7 +228,7 @@ def to_do(job: Job) -> dict[str, WorkUnit]:
     return found
 
 
-def _in_order(systems: Iterable[SystemSpec]) -> list[SystemSpec]:
+def in_order(systems: Iterable[SystemSpec]) -> list[SystemSpec]:
     """Each system once (two names may stand for one), what is made of others after those."""
     return sorted({system.id: system for system in systems}.values(), key=_depth)
 

@@ -45,11 +45,11 @@ class Processes:
         device = usable(job.device)
         gpus = _gpus() if device == "cuda" else []
         count = self.workers or len(gpus) or 2
-        units = to_separate(job)
+        parts = to_separate(job)
         known = timings(job)
         usual = sum(known.values()) / len(known) if known else 1.0
-        length = sum(known.get(unit.system.id, usual) for unit in units) / (count * PORTIONS)
-        shards = pack(job, units, length, usual, self.attempts)
+        length = sum(len(part) * known.get(part[0].system.id, usual) for part in parts) / (count * PORTIONS)
+        shards = pack(job, parts, length, usual, self.attempts)
         if shards:
             _Pool(job, shards, gpus, min(count, len(shards)), self.attempts).work()
         return finish(job)

@@ -5,13 +5,12 @@ is dropped after them are left to ``benchmarks.launch.finish``, once all workers
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 
 from benchmarks.device import usable
 from benchmarks.execute import Failures, NotCovered, execute
-from benchmarks.launch import Job, to_do
+from benchmarks.launch import Job, in_order, to_do
 from benchmarks.plan import Plan, WorkUnit
 from benchmarks.provenance import provenance
 from benchmarks.spec import SystemSpec
@@ -19,12 +18,16 @@ from benchmarks.spec import SystemSpec
 
 @dataclass(frozen=True)
 class Shard:
-    """Units that one worker computes, system by system. ``job`` is as much of the whole one as says what they are needed for."""
+    """What one worker computes, part by part, each of one system. ``job`` is as much of the whole one as says what it is needed for."""
 
     job: Job
-    units: tuple[WorkUnit, ...]
+    parts: tuple[tuple[WorkUnit, ...], ...]
     seconds: float  # that they are expected to take
     attempts: int = 1  # at a unit that fails, before it is given up
+
+    @property
+    def units(self) -> tuple[WorkUnit, ...]:
+        return tuple(unit for part in self.parts for unit in part)
 
     def run(self) -> Failures:
         """Compute what is missing of the shard; returns what failed.
@@ -36,23 +39,23 @@ class Shard:
         job.store.refresh()
         job.store.remove_damaged(self.units)
         deaths = job.store.leases().deaths(unit.id for unit in self.units)
-        calm = [unit for unit in self.units if unit.id not in deaths]
+        calm = [[unit for unit in part if unit.id not in deaths] for part in self.parts]
         risky = sorted((unit for unit in self.units if unit.id in deaths), key=lambda unit: deaths[unit.id])
-        failures = self._compute(calm, job) | self._compute(risky, replace(job, batch_size=1))
+        failures = self._compute(calm, job) | self._compute([[unit] for unit in risky], job)
         job.store.compact()  # so that there are as many small files as batches of the shards at work, not of all
         return failures
 
-    def _compute(self, units: Sequence[WorkUnit], job: Job) -> Failures:
+    def _compute(self, parts: Iterable[list[WorkUnit]], job: Job) -> Failures:
         def missing(some: list[WorkUnit]) -> list[WorkUnit]:
             wanted = to_do(job)
             return [unit for unit in some if unit.id in wanted]
 
         failures: Failures = {}
-        for _, group in groupby(units, key=lambda unit: unit.system.id):
-            todo = list(group)
-            system = todo[0].system
+        for todo in filter(None, parts):
             for _ in range(self.attempts):
-                found = execute(system, todo, missing, job.dataset, job.store, job.batch_size, job.device, job.run, {})
+                found = execute(
+                    todo[0].system, todo, missing, job.dataset, job.store, job.batch_size, job.device, job.run, {}
+                )
                 failures = {key: failure for key, failure in failures.items() if not job.store.has_output(key)} | found
                 job.store.record_left_out(key for key, failure in found.items() if isinstance(failure, NotCovered))
                 if not (
@@ -62,30 +65,59 @@ class Shard:
         return {key: failure for key, failure in failures.items() if not isinstance(failure, NotCovered)}
 
 
-def to_separate(job: Job) -> list[WorkUnit]:
-    """What has to be computed and is not made of others, system by system; not what a system has nothing to say of."""
-    units = [unit for unit in to_do(job).values() if not unit.system.inputs and unit.id not in job.store.left_out]
-    order = {system.id: n for n, system in enumerate(_all_systems(job.plan.systems))}
-    return sorted(
-        units, key=lambda unit: (order[unit.system.id], unit.excerpt.track, unit.replicate, unit.excerpt.start)
-    )
+def to_separate(job: Job) -> list[list[WorkUnit]]:
+    """What has to be computed and is not made of others, nor left out by its system: in parts, as ``Local`` comes to it one by one."""
+    wanted = to_do(job)
+    parts = [
+        [unit for unit in part if unit.id in wanted and unit.id not in job.store.left_out] for part in _parts(job.plan)
+    ]
+    return [part for part in parts if part]
 
 
-def pack(job: Job, units: Sequence[WorkUnit], seconds: float, unknown: float, attempts: int) -> list[Shard]:
-    """Shards of ``units`` that take about ``seconds`` each, by the timings in the store; without any: ``unknown``."""
-    expected = {system: found or unknown for system, found in timings(job).items()}
+def pack(job: Job, parts: Iterable[Sequence[WorkUnit]], seconds: float, unknown: float, attempts: int) -> list[Shard]:
+    """Shards that take about ``seconds`` each, by the timings in the store; a unit of a system without any: ``unknown``.
+
+    Batches are left whole, and so the same wherever they are computed: what else is in a batch changes the last bits of a network.
+    """
+    expected = timings(job)
     users = _users(job.plan.systems)
     shards: list[Shard] = []
-    group: list[WorkUnit] = []
+    group: list[list[WorkUnit]] = []
     length = 0.0
-    for unit in units:
-        own = expected.get(unit.system.id, unknown)
-        if group and length + own > seconds:
-            shards.append(_shard(job, group, length, attempts, users))
-            group, length = [], 0.0
-        group.append(unit)
-        length += own
+    for part in parts:
+        begins = True
+        for n in range(0, len(part), job.batch_size):
+            batch = part[n : n + job.batch_size]
+            own = len(batch) * (expected.get(batch[0].system.id) or unknown)
+            if group and length + own > seconds:
+                shards.append(_shard(job, group, length, attempts, users))
+                group, length, begins = [], 0.0, True
+            if begins:
+                group.append([])
+            group[-1] += batch
+            length += own
+            begins = False
     return [*shards, _shard(job, group, length, attempts, users)] if group else []
+
+
+def _parts(plan: Plan) -> list[list[WorkUnit]]:
+    """All units that are not made of others: each system's row, and between them what rows are made of and that is no row itself."""
+    parts: list[list[WorkUnit]] = []
+    seen: set[str] = set()
+
+    def visit(units: Iterable[WorkUnit]) -> None:
+        groups: dict[str, dict[str, WorkUnit]] = defaultdict(dict)
+        for unit in units:
+            groups[unit.system.id][unit.id] = unit
+        for group in groups.values():
+            new = [unit for unit in group.values() if unit.id not in seen]
+            seen.update(unit.id for unit in new)
+            visit(each for unit in new for each in unit.inputs)
+            parts.append([unit for unit in new if not unit.inputs])
+
+    for system in in_order(plan.systems):
+        visit(plan.of_system(system))
+    return [part for part in parts if part]
 
 
 def timings(job: Job) -> dict[str, float]:
@@ -112,18 +144,13 @@ def _users(systems: Sequence[SystemSpec]) -> Users:
     return users
 
 
-def _shard(job: Job, units: Sequence[WorkUnit], seconds: float, attempts: int, users: Users) -> Shard:
+def _shard(job: Job, parts: Sequence[Sequence[WorkUnit]], seconds: float, attempts: int, users: Users) -> Shard:
     plan = job.plan
+    units = [unit for part in parts for unit in part]
     keys = {(row, unit.excerpt.track): None for unit in units for row in sorted(users[unit.system.id, unit.replicate])}
     rows, names = {row for row, _ in keys}, {track for _, track in keys}
     manifest = replace(plan.manifest, tracks=tuple(track for track in plan.manifest.tracks if track.name in names))
     systems = tuple(system for system in plan.systems if system.id in rows)
     part = Plan(manifest, plan.protocol, systems, {key: plan.units[key] for key in keys})
     small = replace(job, plan=part, dataset=replace(job.dataset, manifest=manifest), run="", config="")
-    return Shard(small, tuple(units), seconds, attempts)
-
-
-def _all_systems(systems: Iterable[SystemSpec]) -> Iterator[SystemSpec]:
-    for system in systems:
-        yield from _all_systems(each.system for each in system.inputs)
-        yield system
+    return Shard(small, tuple(map(tuple, parts)), seconds, attempts)

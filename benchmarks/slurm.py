@@ -142,7 +142,7 @@ class _Submitting:
             say(
                 f"{len(todo) - sent} more shards have to wait for room (launcher.max_jobs): run `gmsdi resume` later, or wait=true"
             )
-        else:
+        elif sent or all(each.units for each in live):
             self._send_finisher(self.submissions.live())
         say(
             f"{sent} shards submitted as {self.name}, {len(live)} jobs were there; see `gmsdi status store={self.job.store.root}`"
@@ -154,8 +154,11 @@ class _Submitting:
         settings = self.settings
         self.job.store.refresh()
         taken = {unit for each in live for unit in each.units}
-        units = [unit for unit in to_separate(self.job) if unit.id not in taken and not self._failed(unit.id)]
-        return pack(self.job, units, settings.shard_minutes * 60, settings.seconds_per_unit, settings.attempts)
+        parts = [
+            [unit for unit in part if unit.id not in taken and not self._failed(unit.id)]
+            for part in to_separate(self.job)
+        ]
+        return pack(self.job, parts, settings.shard_minutes * 60, settings.seconds_per_unit, settings.attempts)
 
     def _failed(self, unit: str) -> bool:
         attempts = self.job.store.failures.get(unit, {"attempt": 0})["attempt"]

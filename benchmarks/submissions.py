@@ -5,6 +5,7 @@ slurm/NAME/config.yaml         what a submission was made from
 slurm/NAME/N/                  submitit's folder of the N-th array: pickles and logs
 """
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -102,7 +103,7 @@ class Submissions:
             reason = active.node if active.state == "RUNNING" else f"{active.state.lower()}: {active.reason}"
             word = "running" if active.state in ("RUNNING", "COMPLETING") else "pending"
         elif done + len(failed) < len(units):
-            word, reason = "lost", end or "ended"
+            word, reason = "lost", ": ".join(filter(None, (end or "ended", _last_line(Path(each.log)))))
         else:
             word, reason = ("failed", store.failures[failed[0]]["message"]) if failed else ("done", "")
         return State(word, reason, len(units), done, len(failed))
@@ -112,6 +113,17 @@ class Submissions:
 
     def _add(self, each: Submitted) -> None:
         self.all[each.name, each.job] = each
+
+
+def _last_line(log: Path) -> str:
+    """Of a log, which often says why it ends."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def print_status(store: Store) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from baselines.bounds import Mixture, Silence
 from benchmarks import site
 from benchmarks.data.msdm_layout import MsdmLayout
 from benchmarks.launch import Job, Local, Unfinished, finish, to_do
@@ -64,14 +65,33 @@ def test_every_unit_is_in_one_shard_and_no_shard_is_longer_than_told(job: Callab
     shards = shards_of(job(), seconds)
     units = [unit.id for shard in shards for unit in shard.units]
     assert len(units) == len(set(units)) == UNITS
-    assert all(len(shard.units) == 1 or shard.seconds <= seconds for shard in shards)
+    assert all(len(shard.units) <= 2 or shard.seconds <= seconds for shard in shards)  # a batch is left whole
     assert all(a.seconds + b.seconds > seconds for a, b in pairwise(shards))
     assert not any(unit.system.inputs for shard in shards for unit in shard.units)
 
 
+@pytest.mark.parametrize("seconds", [1, 5, 7.5])
+def test_batches_are_those_of_a_local_run(
+    job: Callable[..., Job], seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What else is in a batch may change the last bits of a network."""
+    batches: list[tuple[int, ...]] = []
+    for bound in (Mixture, Silence):
+        separate = bound.separate
+        monkeypatch.setattr(
+            bound, "separate", lambda self, batch, old=separate: batches.append(batch.seeds) or old(self, batch)
+        )
+    Local().run(job("alone"))
+    alone = sorted(batches)
+    batches.clear()
+    for shard in shards_of(job("shared"), seconds):
+        shard.run()
+    assert sorted(batches) == alone
+
+
 def test_shards_are_packed_by_the_timings_in_the_store(job: Callable[..., Job]) -> None:
     first = job()
-    one = shards_of(first, 1)[0].units[0]
+    one = to_separate(first)[0][0]
     output = first.store.write_output(
         one, first.dataset.stems(first.plan.tracks[0])[:, :CHUNK], SAMPLE_RATE, 4.0, "cpu", "run"
     )
