@@ -22,16 +22,17 @@ export MALLOC_TRIM_THRESHOLD_ = 8589934592
 
 .PHONY: table-separation table-fad subfad train-mini test bench lint lock clean
 
-# A failed excerpt must not hide the table: the table marks what is missing, and ends with an exit code of its own.
+# A failed excerpt must not hide the table: the table marks what is missing, and ends with an exit code of its own. LAUNCHER=slurm waits
+# for its jobs, and makes the table here.
 table-separation: .venv/.ready
-	-$(GMSDI) run table=separation $(OVERRIDES)
+	-$(GMSDI) run table=separation wait=true $(OVERRIDES)
 	$(GMSDI) table table=separation $(OVERRIDES)
 
 # Generation: sub-FAD of accompaniments, and FAD of single sources. Real stems have to come from chunks that are not run, so not all are.
 subfad: TABLE := subfad
 table-fad: TABLE := fad
 subfad table-fad: .venv/.ready
-	-$(GMSDI) run table=$(TABLE) $(GENERATION) $(OVERRIDES)
+	-$(GMSDI) run table=$(TABLE) wait=true $(GENERATION) $(OVERRIDES)
 	$(GMSDI) table table=$(TABLE) $(GENERATION) $(OVERRIDES)
 
 # The small models that ship in the repository, made anew; one thread each, so `make -j2 train-mini` takes two cores.

@@ -34,6 +34,10 @@ class MSDM(DiffusionSeparator):
     def weights(cls, **arguments: Any) -> Iterable[Path]:
         return [Path(arguments["checkpoint"])]
 
+    @classmethod
+    def passes(cls, stems: int) -> int:
+        return 1
+
     def separate(self, batch: Batch) -> torch.Tensor:
         denoiser = self.denoiser.to(batch.mixtures.device)
         return self.sample(joint(denoiser), batch.mixtures, len(STEMS), Streams(batch.seeds))
@@ -57,6 +61,10 @@ class WeakMSDM(DiffusionSeparator):
     def weights(cls, **arguments: Any) -> Iterable[Path]:
         return [Path(path) for path in arguments["checkpoint"].values()]
 
+    @classmethod
+    def passes(cls, stems: int) -> int:
+        return stems
+
     def separate(self, batch: Batch) -> torch.Tensor:
         denoisers = [denoiser.to(batch.mixtures.device) for denoiser in self.denoisers]
         return self.sample(independent(denoisers), batch.mixtures, len(STEMS), Streams(batch.seeds))
@@ -75,6 +83,10 @@ class MSDMGenerator(DiffusionGenerator):
     @classmethod
     def weights(cls, **arguments: Any) -> Iterable[Path]:
         return [Path(arguments["checkpoint"])]
+
+    @classmethod
+    def passes(cls, stems: int) -> int:
+        return 1
 
     @torch.inference_mode()
     def generate(self, request: Request) -> torch.Tensor:
@@ -105,6 +117,10 @@ class WeakMSDMGenerator(DiffusionGenerator):
     @classmethod
     def lacks(cls, stems: Sequence[str], given: Sequence[str]) -> str:
         return "has no joint model: a stem's network knows nothing of stems that are given" if given else ""
+
+    @classmethod
+    def passes(cls, stems: int) -> int:
+        return stems
 
     @torch.inference_mode()
     def generate(self, request: Request) -> torch.Tensor:

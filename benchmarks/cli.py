@@ -110,6 +110,9 @@ def _parser() -> argparse.ArgumentParser:
 
 SUMMARIES = {
     "run": "compute and score what a table needs and the store lacks",
+    "status": "what was given to Slurm from a store: shards by state, why, and where their logs are",
+    "cancel": "cancel the Slurm jobs of a store; what is finished is kept",
+    "resume": "submit again what the last `gmsdi run launcher=slurm` of a store lacks",
     "table": "print a table from the store and write it to files",
     "tune": "choose settings on the validation split: KEY=a,b,c tries each value, several such keys all combinations",
     "data": "prepare or verify a dataset",

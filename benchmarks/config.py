@@ -48,7 +48,9 @@ class Settings:
     batch_size: int = MISSING
     keep_audio: Any = MISSING
     debug: bool = MISSING
+    wait: bool = MISSING
     dry_run: bool = MISSING
+    evaluations_per_second: float | None = None
     allow_partial: bool = MISSING
 
 

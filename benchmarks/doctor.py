@@ -13,6 +13,7 @@ from rich.table import Table as Grid
 
 from benchmarks.config import CONFIGS, build
 from benchmarks.distributions import tasks_of
+from benchmarks.launch import Launcher
 from benchmarks.provenance import provenance
 from benchmarks.spec import resolve_all
 from benchmarks.store import Store
@@ -118,6 +119,16 @@ def _systems(config: DictConfig) -> Finding:
     return Finding("systems", f"the files of {len(systems)} are there")
 
 
+def _launcher(config: DictConfig) -> Finding:
+    """Whether the launcher can do its work from here: of launcher=slurm, whether Slurm answers and has the partition."""
+    launcher: Launcher = build(config.launcher)
+    what = f"launcher {type(launcher).__name__.lower()}"
+    try:
+        return Finding(what, launcher.check())
+    except GmsdiError as error:
+        return Finding(what, "cannot be used here", str(error))
+
+
 def _leaves(node: object) -> list[str]:
     """The values of nested mappings."""
     return [leaf for value in node.values() for leaf in _leaves(value)] if isinstance(node, dict) else [str(node)]
@@ -167,6 +178,7 @@ CHECKS: tuple[Callable[[DictConfig], Finding], ...] = (
     _dataset,
     _weights,
     _systems,
+    _launcher,
     _store,
     _disk,
 )

@@ -1,7 +1,7 @@
 """Append-only records on a shared file system: every append is a new file, complete or absent; no record is ever changed.
 
 Any number of processes on any number of machines may append at once. A reader sees what was complete when it looked; records come in
-the order in which they were appended. Many small segments are merged into one by ``compact``, so a reader may meet a record again:
+the order in which they were appended. Many small segments are merged into few by ``compact``, so a reader may meet a record again:
 the last of equal keys holds.
 """
 
@@ -20,6 +20,9 @@ from gmsdi.errors import IntegrityError
 
 Record = dict[str, Any]
 
+LARGE = 16 * 2**20
+"""Bytes of a segment that is not merged any more: what is recorded is copied a few times at most, however much there is."""
+
 
 class Journal:
     """The records of one kind in ``folder``; remembers which segments it has read."""
@@ -30,7 +33,7 @@ class Journal:
 
     def append(self, records: Iterable[Record]) -> None:
         """Write records as one new segment, on disk before this returns."""
-        self._write(f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}", list(records))
+        self._write(f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}", [canonical(record) for record in records])
 
     def refresh(self) -> Iterator[Record]:
         """The records that were appended, by anyone, since the last call; those that follow them in order come again."""
@@ -42,29 +45,42 @@ class Journal:
                     yield from _records(segment)
 
     def compact(self) -> None:
-        """Merge all segments into one, in the place of the last, so that the order holds.
+        """Merge neighbours among the segments, each in the place of the last of them, so that the order holds.
 
-        Safe at any moment: the merged segment is there before the others go.
+        Safe at any moment: a merged segment is there before the others go. What two processes merged at once is there twice, until
+        the next time: of equal records the last is kept.
         """
-        segments = self._segments()
-        if len(segments) > 1:
-            try:
-                records = [record for segment in segments for record in _records(segment)]
-            except FileNotFoundError:
-                return  # another process is at it
-            self._write(f"{segments[-1].stem}-{uuid.uuid4().hex[:8]}", records)
-            for segment in segments:
-                segment.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another process is at it
+            for group in _neighbours(self._segments()):
+                lines = [canonical(record) for segment in group for record in _records(segment)]
+                unique = list(dict.fromkeys(reversed(lines)))
+                self._write(f"{group[-1].stem}-{uuid.uuid4().hex[:8]}", reversed(unique))
+                for segment in group:
+                    segment.unlink(missing_ok=True)
 
-    def _write(self, name: str, records: list[Record]) -> None:
-        if records:
+    def _write(self, name: str, lines: Iterable[str]) -> None:
+        if lines := list(lines):
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.folder / f"{name}.jsonl"
             with audio.atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-                file.writelines(canonical(record) + "\n" for record in records)
+                file.writelines(line + "\n" for line in lines)
 
     def _segments(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("*.jsonl") if not path.name.startswith("."))
+
+
+def _neighbours(segments: Iterable[Path]) -> Iterator[list[Path]]:
+    """Segments next to each other that are not large together; none that would be alone."""
+    group: list[Path] = []
+    size = 0
+    for segment in segments:
+        own = segment.stat().st_size
+        if group and size + own > LARGE:
+            yield from [group] if len(group) > 1 else []
+            group, size = [], 0
+        group.append(segment)
+        size += own
+    yield from [group] if len(group) > 1 else []
 
 
 def _records(segment: Path) -> list[Record]:

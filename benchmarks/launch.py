@@ -2,18 +2,22 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
+from typing import Protocol
 
 from benchmarks.data.dataset import Dataset
+from benchmarks.device import usable
 from benchmarks.execute import Failures, NotCovered, execute
 from benchmarks.metrics.judges import Judge
 from benchmarks.metrics.scores import Metric
+from benchmarks.notices import say
 from benchmarks.plan import Plan, WorkUnit, with_inputs
 from benchmarks.score import is_scored, score, score_key
 from benchmarks.spec import SystemSpec
 from benchmarks.store import KeepAudio, Store
+from gmsdi.errors import BadInputError, GmsdiError
 
 Missing = Callable[[list[WorkUnit]], list[WorkUnit]]
 """Those of some units that have to be computed, as the store is now."""
@@ -29,8 +33,19 @@ class Job:
     store: Store
     batch_size: int
     keep_audio: KeepAudio
-    device: str
+    device: str  # as the config has it: only where it is computed does anybody know what ``auto`` is
     run: str = ""  # the provenance of what it makes; a job that is only looked at makes nothing
+    config: str = ""  # all of it as yaml, for who goes on with a job that was handed over
+
+
+class Launcher(Protocol):
+    def run(self, job: Job) -> Failures | None:
+        """Carry the job out; returns what failed. None if it has only been handed over, so that nothing is known yet."""
+        ...
+
+    def check(self) -> str:
+        """What there is here to work with, in words, for a person; ``GmsdiError`` for what is lacking."""
+        ...
 
 
 class Local:
@@ -41,10 +56,24 @@ class Local:
 
     def run(self, job: Job) -> Failures:
         """Carry the job out; returns what failed."""
-        work = _Work(job)
-        for system in _in_order(job.plan.systems):
-            work.carry_out(system)
-        return {unit: failure for unit, failure in work.failures.items() if not isinstance(failure, NotCovered)}
+        return _Work(replace(job, device=usable(job.device))).do()
+
+    def check(self) -> str:
+        return "in this process"
+
+
+def finish(job: Job) -> Failures:
+    """What is left of a job when workers have done what they could: put together, score, drop. Returns what failed or is lacking."""
+    job.store.refresh()
+    failures = _Finishing(replace(job, device="cpu")).do()
+    lacking = sum(isinstance(failure, Unfinished) for failure in failures.values())
+    if lacking:
+        say(f"error: {lacking} excerpts were not computed: their workers ended before")
+    return failures
+
+
+class Unfinished(GmsdiError):
+    """No worker has come to a unit, or one died at it."""
 
 
 class _Work:
@@ -60,11 +89,17 @@ class _Work:
             for each in system.inputs:
                 self._users[each.system.id, each.replicate].append(system.id)
 
+    def do(self) -> Failures:
+        """Carry out all systems; returns what failed."""
+        for system in in_order(self.job.plan.systems):
+            self.carry_out(system)
+        return {unit: failure for unit, failure in self.failures.items() if not isinstance(failure, NotCovered)}
+
     def carry_out(self, system: SystemSpec) -> None:
         """Compute and score one system's row, and drop the audio that the row was the last to need."""
         job = self.job
         units = list(job.plan.of_system(system))
-        damaged = job.store.remove_damaged(units)
+        damaged = job.store.remove_damaged(self._to_verify(units))
 
         def missing(some: list[WorkUnit]) -> list[WorkUnit]:
             needed = {unit.id for unit in _missing(some, job)}
@@ -83,9 +118,17 @@ class _Work:
         if system.inputs:
             job.store.refresh()
             self._compute_inputs(missing(units), missing)
-        self.failures |= execute(
+        self.failures |= self._execute(system, units, missing)
+
+    def _execute(self, system: SystemSpec, units: list[WorkUnit], missing: Missing) -> Failures:
+        job = self.job
+        return execute(
             system, units, missing, job.dataset, job.store, job.batch_size, job.device, job.run, self.failures
         )
+
+    def _to_verify(self, units: list[WorkUnit]) -> list[WorkUnit]:
+        """The units whose audio, where it is there, is compared with what was recorded."""
+        return units
 
     def _compute_inputs(self, units: list[WorkUnit], missing: Missing) -> None:
         """Compute what ``units``, which are ``missing``, are made of, system by system, all replicates of one at once."""
@@ -140,6 +183,37 @@ class _Work:
         return any(isinstance(self.failures.get(unit.id), NotCovered) for unit in self.job.plan.units[system, track])
 
 
+class _Finishing(_Work):
+    """A job whose separating is done elsewhere: what others were to compute and is not there has failed, or is unfinished."""
+
+    def _execute(self, system: SystemSpec, units: list[WorkUnit], missing: Missing) -> Failures:
+        if not system.inputs:
+            return {unit.id: self._why(unit) for unit in missing(units)}
+        waiting = {unit.id for unit in missing(units) if any(map(self._is_unfinished, unit.inputs))}
+        lacking: Failures = {unit: Unfinished("what it is made of is not there yet") for unit in waiting}
+        return lacking | super()._execute(system, [unit for unit in units if unit.id not in waiting], missing)
+
+    def _to_verify(self, units: list[WorkUnit]) -> list[WorkUnit]:
+        """Not what is scored already: it may be a lot, and this may be a login node."""
+        return [unit for scored, group in _by_track(units, self.job) if not scored for unit in group]
+
+    def _why(self, unit: WorkUnit) -> Exception:
+        if unit.id in self.job.store.left_out:
+            return NotCovered()
+        deaths = self.job.store.leases().deaths([unit.id]).get(unit.id, 0)
+        if deaths > 1:  # once is chance; the second time it was alone
+            died = GmsdiError(f"{deaths} workers died at it: out of memory, or a crash; their logs may say")
+            self.job.store.record_failure(unit, died, self.job.run)
+        if unit.id not in self.job.store.failures:
+            return Unfinished("not computed")
+        failure = self.job.store.failures[unit.id]
+        kind = BadInputError if failure["error"] == BadInputError.__name__ else GmsdiError
+        return kind(failure["message"])
+
+    def _is_unfinished(self, unit: WorkUnit) -> bool:
+        return isinstance(self.failures.get(unit.id), Unfinished) and not self.job.store.has_output(unit.id)
+
+
 def missing_units(system: SystemSpec, job: Job) -> list[WorkUnit]:
     """The units of a system's row that have to be computed."""
     return _missing(job.plan.of_system(system), job)
@@ -155,7 +229,7 @@ def to_do(job: Job) -> dict[str, WorkUnit]:
     return found
 
 
-def _in_order(systems: Iterable[SystemSpec]) -> list[SystemSpec]:
+def in_order(systems: Iterable[SystemSpec]) -> list[SystemSpec]:
     """Each system once (two names may stand for one), what is made of others after those."""
     return sorted({system.id: system for system in systems}.values(), key=_depth)
 

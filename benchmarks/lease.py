@@ -1,8 +1,9 @@
 """Exclusive leases on a shared file system, by files that only one process can create (no flock: safe on NFS).
 
-A lease on ``key`` is the file ``key.GENERATION``. Whoever finds the highest generation stale takes over by creating the next one, which
-again only one process can; so a lease changes hands at most once per death, and never to two. A stale lease is one whose process is
-known to be dead (on this machine) or whose heartbeat stopped.
+A lease on ``key`` is the file ``ey/key.GENERATION``, in a folder named by how the key ends, so that no folder becomes large. Whoever
+finds the highest generation stale takes over by creating the next one, which again only one process can; so a lease changes hands at
+most once per death, and never to two. A stale lease is one whose process is known to be dead (on this machine) or whose heartbeat
+stopped.
 """
 
 import json
@@ -55,8 +56,9 @@ class Leases:
         generations = self._generations(key)
         if generations and not _is_stale(generations[-1]):
             return False
-        path = self.folder / f"{key}.{_generation(generations[-1]) + 1 if generations else 0}"
+        path = self._place(key) / f"{key}.{_generation(generations[-1]) + 1 if generations else 0}"
         try:
+            path.parent.mkdir(exist_ok=True)
             with path.open("x") as file:
                 file.write(self._owner)
         except FileExistsError:
@@ -76,6 +78,15 @@ class Leases:
             for path in self._generations(key):
                 if _generation(path) <= _generation(held):
                     path.unlink(missing_ok=True)
+
+    def deaths(self, keys: Iterable[str]) -> dict[str, int]:
+        """Of those of ``keys`` whose holder has died, how many did, one after the other, since the lease was last given back."""
+        found = {key: self._generations(key) for key in keys}
+        return {
+            key: _generation(paths[-1]) + int(_is_stale(paths[-1]))
+            for key, paths in found.items()
+            if paths and (_generation(paths[-1]) or _is_stale(paths[-1]))
+        }
 
     def share(
         self, items: Iterable[T], key: Callable[[T], str], pending: Callable[[list[T]], list[T]], size: int
@@ -101,7 +112,10 @@ class Leases:
                 time.sleep(PATIENCE)
 
     def _generations(self, key: str) -> list[Path]:
-        return sorted(self.folder.glob(f"{key}.*"), key=_generation)
+        return sorted(self._place(key).glob(f"{key}.*"), key=_generation)
+
+    def _place(self, key: str) -> Path:
+        return self.folder / key[-2:]
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT):

@@ -14,6 +14,13 @@ LOG_EVERY = 10.0
 """Seconds between two lines of progress in a log."""
 
 _console = Console(stderr=True)
+_shown = True
+
+
+def hide_progress() -> None:
+    """Show none in this process: another shows that of the whole."""
+    global _shown
+    _shown = False
 
 
 @cache
@@ -34,7 +41,7 @@ class Advance(Protocol):
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Advance]:
     """Show how much of ``total`` is done: yields a function to call with the number of finished steps."""
-    if total == 0:
+    if total == 0 or not _shown:
         yield lambda steps=1: None
     elif _console.is_terminal:
         columns = (

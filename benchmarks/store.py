@@ -8,8 +8,10 @@ Layout below the root:
     scores/*.jsonl     a metric's scores of one track through one system
     failures/*.jsonl   what went wrong with which unit, once per attempt
     embeddings/ab/KEY.npy              of generated and real audio, by what they were computed from
+    left_out/*.jsonl   units of tracks that their system has nothing to say of, as workers elsewhere found
+    slurm/             what was handed over to Slurm, and its logs (benchmarks/submissions.py)
     runs/RUN.json      provenance: code, versions, machine
-    leases/            what is being computed right now, and by whom
+    leases/ab/         what is being computed right now, and by whom
 
 An output is done when its completion record is there and the files have the recorded hashes, never because a folder exists.
 """
@@ -65,9 +67,15 @@ class Store:
         self._outputs = Journal(self.root / "outputs")
         self._scores = Journal(self.root / "scores")
         self._failures = Journal(self.root / "failures")
+        self._left_out = Journal(self.root / "left_out")
         self.outputs: dict[str, Output] = {}
         self.scores: dict[str, Record] = {}
         self.failures: dict[str, Record] = {}
+        self.left_out: set[str] = set()
+
+    def __reduce__(self) -> tuple[type["Store"], tuple[Path]]:
+        """Where it is is all that another process needs to know."""
+        return Store, (self.root,)
 
     def refresh(self) -> "Store":
         """Take in what has been recorded, by anyone, since the last call."""
@@ -77,6 +85,7 @@ class Store:
             self.scores[record["key"]] = record
         for record in self._failures.refresh():
             self.failures[record["unit"]] = record
+        self.left_out.update(record["unit"] for record in self._left_out.refresh())
         return self
 
     def leases(self) -> Leases:
@@ -229,6 +238,12 @@ class Store:
         self._failures.append([record])
         self.failures[unit.id] = record
 
+    def record_left_out(self, units: Iterable[str]) -> None:
+        """Remember that the systems of some units have nothing to say of their tracks."""
+        units = [unit for unit in units if unit not in self.left_out]
+        self._left_out.append({"unit": unit} for unit in units)
+        self.left_out.update(units)
+
     def record_run(self, provenance: dict[str, Any]) -> str:
         """Keep the provenance of a run; returns its id, which outputs and scores carry."""
         run = digest(provenance)
@@ -248,9 +263,11 @@ class Store:
             raise IntegrityError(f"{path}: provenance of recorded work is gone or damaged; restore the file") from None
 
     def compact(self) -> None:
-        """Merge the small files that finished batches left behind."""
-        for journal in (self._outputs, self._scores, self._failures):
-            journal.compact()
+        """Merge the small files that finished batches left behind, unless another process is at it."""
+        with self.leases() as leases:
+            if leases.acquire("compaction"):
+                for journal in (self._outputs, self._scores, self._failures, self._left_out):
+                    journal.compact()
 
 
 def _output_record(output: Output) -> Record:

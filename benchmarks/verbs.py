@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.table import Table as Grid
 
-from benchmarks.config import build
+from benchmarks.config import Settings, build, show
+from benchmarks.cost import print_costs
 from benchmarks.data.dataset import Dataset, track_folders
 from benchmarks.data.msdm_layout import MsdmLayout
+from benchmarks.device import chosen, usable
 from benchmarks.execute import Failures
-from benchmarks.launch import Job, to_do
+from benchmarks.launch import Job, Launcher
 from benchmarks.metrics.judges import Judge
 from benchmarks.metrics.scores import Metric
 from benchmarks.notices import say
@@ -38,9 +39,11 @@ def run(config: DictConfig) -> int:
     if config.debug:
         logging.getLogger("gmsdi.sampler").setLevel(logging.DEBUG)
     if config.dry_run:
-        _print_cost(job_of(config, Store(config.store).refresh()))
+        print_costs(job_of(config, Store(config.store).refresh()), config.evaluations_per_second)
         return 0
     job, failures = _carry_out(config)
+    if failures is None:
+        return 0
     total = len(job.plan.everything())
     say(f"{total - len(failures)} of {total} excerpts done or left out; the store is {config.store}")
     if failures:
@@ -48,6 +51,35 @@ def run(config: DictConfig) -> int:
         kind, remedy = (BadInputError, "mend the input") if bad_input else (IntegrityError, "run again to retry")
         raise kind(f"{len(failures)} of {total} excerpts failed, see above; {remedy}")
     return 0
+
+
+def status(config: DictConfig) -> int:
+    """Print what has become of what was given to Slurm from the store."""
+    from benchmarks.submissions import print_status
+
+    print_status(Store(config.store).refresh())
+    return 0
+
+
+def cancel(config: DictConfig) -> int:
+    """Cancel the Slurm jobs of the store."""
+    from benchmarks import site
+    from benchmarks.submissions import Submissions
+
+    jobs = [each.job for each in Submissions(Store(config.store)).live()]
+    site.cancel(jobs)
+    say(f"{len(jobs)} jobs cancelled; what is finished is kept, `gmsdi resume` goes on")
+    return 0
+
+
+def resume(config: DictConfig) -> int:
+    """Run again what was last given to Slurm from the store: what is finished, or still in the queue, is not submitted again."""
+    from benchmarks.submissions import Submissions
+
+    last = Submissions(Store(config.store)).last_config()
+    again = OmegaConf.merge(OmegaConf.structured(Settings), OmegaConf.load(last))
+    again.store, again.wait, again.launcher.wait = config.store, config.wait, config.wait
+    return run(cast(DictConfig, again))
 
 
 def table(config: DictConfig) -> int:
@@ -77,6 +109,10 @@ def tune(overrides: Sequence[str]) -> int:
     sweep = tuning.read_sweep(overrides)
     config, rows = tuning.compose(sweep)
     job, failures = _carry_out(config)
+    if failures is None:
+        raise BadInputError(
+            "tune reads what it measured: give wait=true, or run the same command again when all is done"
+        )
     made = _table(config, job)
     with suppress(SystemExit):
         print_table(made, Console())
@@ -135,7 +171,7 @@ def train(config: DictConfig) -> int:
         Path(config.folder),
         Path(config.checkpoint),
     )
-    with processes.joined(_device(config.device)) as device:
+    with processes.joined(usable(config.device)) as device:
         with processes.first_before_others():
             splits = source.split("train"), source.split("validation")
         trained = training.run(*splits, device, ["gmsdi", *sys.argv[1:]])
@@ -150,7 +186,7 @@ def separate(config: DictConfig, *files: str) -> int:
 
     songs = songs_of(files, Path(config.out))
     _require_batch_size(config)
-    device = _device(config.device)
+    device = usable(config.device)
     Separation(lone_system(config.systems), Path(config.out), config.seed, config.batch_size, device).run(songs)
     return 0
 
@@ -164,8 +200,7 @@ def generate(config: DictConfig) -> int:
     given = Path(config.given) if config.given else None
     samples = round(config.seconds * SAMPLE_RATE)
     order = Order(tuple(words(config.prompt)), given, config.n, samples, config.seed, Path(config.out))
-    device = _device(config.device)
-    for folder in generate(config.systems, order, config.batch_size, device):
+    for folder in generate(config.systems, order, config.batch_size, usable(config.device)):
         say(f"wrote {folder}")
     return 0
 
@@ -182,7 +217,7 @@ def _table(config: DictConfig, job: Job) -> "Table":
 
     metrics: dict[str, Any] = dict(zip(config.metrics, job.metrics, strict=True))
     make_table = distributions.make_table if _tasks(config) else aggregate.make_table
-    return make_table(_content(config.table), job.plan, metrics, job.store, provenance(job.device))
+    return make_table(_content(config.table), job.plan, metrics, job.store, provenance(chosen(job.device)))
 
 
 def _content(node: DictConfig) -> dict[str, Any]:
@@ -197,11 +232,12 @@ def _tasks(config: DictConfig) -> tuple[Task, ...]:
     return tasks_of(_content(config.table))
 
 
-def _carry_out(config: DictConfig) -> tuple[Job, Failures]:
-    """Do what a config asks for and its store lacks."""
-    job = job_of(config, open_store(config.store))
-    job = replace(job, run=job.store.record_run(provenance(job.device)))
-    failures = build(config.launcher).run(job)
+def _carry_out(config: DictConfig) -> tuple[Job, Failures | None]:
+    """Do what a config asks for and its store lacks; no failures are known where it has only been handed over."""
+    launcher: Launcher = build(config.launcher)
+    job = replace(job_of(config, open_store(config.store)), config=show(config))
+    job = replace(job, run=job.store.record_run(provenance(chosen(job.device))))
+    failures = launcher.run(job)
     job.store.compact()
     return job, failures
 
@@ -223,7 +259,7 @@ def job_of(config: DictConfig, store: Store) -> Job:
             raise BadInputError(f"metric={name} is for {use}, which table={config.table.name} is not")
     dataset = _dataset(config)
     plan = make_plan(dataset.manifest, build(config.protocol), systems, config.seed)
-    return Job(plan, dataset, metrics, store, config.batch_size, cast(KeepAudio, keep_audio), _device(config.device))
+    return Job(plan, dataset, metrics, store, config.batch_size, cast(KeepAudio, keep_audio), config.device)
 
 
 def _require_batch_size(config: DictConfig) -> None:
@@ -233,35 +269,3 @@ def _require_batch_size(config: DictConfig) -> None:
 
 def _dataset(config: DictConfig) -> Dataset:
     return build(config.dataset).split(config.split)
-
-
-def _device(wanted: str) -> str:
-    import torch
-
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=wanted)
-    except (RuntimeError, AssertionError) as error:
-        raise BadInputError(f"device={wanted}: {str(error).splitlines()[0]}") from None
-    return wanted
-
-
-def _print_cost(job: Job) -> None:
-    """Units, missing units, and what they would cost: seconds from this store's timings of the system, bytes of float32 audio.
-
-    More samples of a system, of which others are made, count with it; to put outputs together takes no time to speak of.
-    """
-    grid = Grid(title=f"To do on {job.plan.manifest.title} {job.plan.manifest.split}")
-    for heading in ("system", "units", "missing", "seconds", "bytes"):
-        grid.add_column(heading, justify="left" if heading == "system" else "right")
-    everything, lacking = job.plan.everything(), to_do(job)
-    for system in (system for system in job.plan.systems if not system.lacks):
-        units = [unit for unit in everything.values() if unit.system.id == system.id]
-        missing = [unit for unit in units if unit.id in lacking]
-        timings = [job.store.outputs[unit.id].seconds for unit in units if unit.id in job.store.outputs]
-        seconds = f"{len(missing) * sum(timings) / len(timings):,.1f}" if timings else "unknown"
-        size = sum(len(unit.system.outputs) * 4 * unit.excerpt.length for unit in missing)
-        free = system.inputs or not missing
-        grid.add_row(system.name, str(len(units)), str(len(missing)), "0" if free else seconds, f"{size:,}")
-    Console().print(grid)

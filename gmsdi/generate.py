@@ -104,6 +104,10 @@ class PromptGenerator(Prompted):
         super().__init__(checkpoint, guidance, negatives, sigmas, sampler, bf16)
         self.gamma_sources, self.gamma_mixture = gamma_sources, gamma_mixture
 
+    @classmethod
+    def passes(cls, stems: int) -> int:
+        return 2 * (stems + 1)  # prompts and negatives, of the mixture too
+
     def generate(self, request: Request) -> Tensor:
         return self.with_mixture(request).stems
 
@@ -146,6 +150,10 @@ class SourceGenerator(Prompted):
     @classmethod
     def lacks(cls, stems: Sequence[str], given: Sequence[str]) -> str:
         return "each stem is sampled by itself, with no regard to others" if given else ""
+
+    @classmethod
+    def passes(cls, stems: int) -> int:
+        return 2 * stems
 
     @torch.inference_mode()
     def generate(self, request: Request) -> Tensor:

@@ -92,6 +92,10 @@ class PromptSeparator(GMSDI):
     def ask(self, descriptions: Sequence[str], negatives: Sequence[str] | None) -> tuple[Prompt, ...]:
         return one_against_rest(descriptions, negatives)
 
+    @classmethod
+    def passes(cls, stems: int) -> int:
+        return 2 * stems  # prompts and negatives
+
     def separate(self, batch: Batch) -> torch.Tensor:
         return self.sources(self.prompts, batch.mixtures, Streams(batch.seeds))
 
@@ -101,6 +105,10 @@ class PromptExtractor(GMSDI):
 
     def ask(self, descriptions: Sequence[str], negatives: Sequence[str] | None) -> tuple[tuple[Prompt, Prompt], ...]:
         return tuple(extraction(k, descriptions, negatives) for k in range(len(descriptions)))
+
+    @classmethod
+    def passes(cls, stems: int) -> int:
+        return 4 * stems  # prompts and negatives of each stem and of its rest
 
     def separate(self, batch: Batch) -> torch.Tensor:
         streams = Streams(batch.seeds)

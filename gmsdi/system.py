@@ -52,6 +52,11 @@ class System:
         """What a reader of a table should know of the system with these arguments, such as what it was trained on."""
         return ""
 
+    @classmethod
+    def passes(cls, stems: int) -> int | None:
+        """How often an item goes through a network in one step, for so many stems; None for what does not walk down noise levels."""
+        return None
+
 
 class Separator(System, ABC):
     """A system that the separation table can have a row for: one class and one yaml."""

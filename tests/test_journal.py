@@ -1,9 +1,11 @@
 """The journal: what is appended is read back, in order, whoever else is appending or compacting."""
 
 import multiprocessing
+from itertools import pairwise
 
 import pytest
 
+from benchmarks import journal as journal_module
 from benchmarks.journal import Journal
 from gmsdi.errors import IntegrityError
 
@@ -65,6 +67,32 @@ def test_compaction_leaves_one_segment_and_the_order(tmp_path):
     journal.compact()
     assert len(list(tmp_path.iterdir())) == 1
     assert [record["value"] for record in Journal(tmp_path).refresh()] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+
+
+def test_large_segments_are_left_alone_and_nothing_is_there_twice(tmp_path, monkeypatch):
+    monkeypatch.setattr(journal_module, "LARGE", 100)
+    journal = Journal(tmp_path)
+    for n in range(100):
+        journal.append([{"key": n % 40, "value": n % 40}])  # some equal ones
+        if n % 7 == 0:
+            journal.compact()
+    journal.compact()
+    segments = sorted(tmp_path.iterdir())
+    assert all(segment.stat().st_size <= 100 for segment in segments)
+    assert all(a.stat().st_size + b.stat().st_size > 100 for a, b in pairwise(segments))
+    assert values(Journal(tmp_path)) == {n: n for n in range(40)}
+
+
+def test_what_two_compactions_merged_at_once_is_there_once_after_the_next(tmp_path, monkeypatch):
+    journal = Journal(tmp_path)
+    for n in range(3):
+        journal.append([{"key": n, "value": n}])
+    segments = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    journal.compact()
+    for path, content in segments.items():
+        path.write_bytes(content)  # as the other sees it
+    Journal(tmp_path).compact()
+    assert [record["value"] for record in Journal(tmp_path).refresh()] == [0, 1, 2]
 
 
 def test_a_reader_that_listed_before_a_compaction_loses_nothing(tmp_path):

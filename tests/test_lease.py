@@ -59,9 +59,19 @@ def killed_holder(tmp_path):
 @pytest.fixture
 def remote_lease(tmp_path):
     """The file of a lease "key" that a process on another machine holds."""
-    path = tmp_path / "key.0"
+    path = lease_file(tmp_path)
     path.write_text(json.dumps({"host": "elsewhere", "pid": os.getpid(), "started": "1"}))
     return path
+
+
+def lease_file(folder):
+    """The file of the first lease on "key"."""
+    (folder / "ey").mkdir(exist_ok=True)
+    return folder / "ey" / "key.0"
+
+
+def files(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def stop_heartbeat(path):
@@ -92,6 +102,15 @@ def test_a_killed_holder_is_taken_over_at_once_and_once(killed_holder):
     assert racers(killed_holder, ["key"]) == ["key"]
 
 
+def test_the_dead_are_counted_until_a_lease_is_given_back(killed_holder):
+    with Leases(killed_holder) as leases, Leases(killed_holder) as other:
+        assert leases.deaths(["key", "free"]) == {"key": 1}
+        assert leases.acquire("key")
+        assert other.deaths(["key"]) == {"key": 1}
+        leases.release(["key"])
+        assert other.deaths(["key"]) == {}
+
+
 def test_a_reused_process_id_does_not_keep_a_lease_alive(tmp_path, remote_lease):
     owner = json.loads(remote_lease.read_text())
     remote_lease.write_text(json.dumps({**owner, "host": lease.socket.gethostname()}))
@@ -106,7 +125,7 @@ def test_a_holder_on_another_machine_is_respected_while_its_heart_beats(tmp_path
 
 
 def test_a_holder_that_was_killed_before_it_wrote_its_name_is_waited_for_briefly(tmp_path):
-    path = tmp_path / "key.0"
+    path = lease_file(tmp_path)
     path.touch()
     with Leases(tmp_path) as leases:
         assert not leases.acquire("key")
@@ -124,7 +143,7 @@ def test_a_lease_that_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypa
                 leases.acquire("key")
         finally:
             lease_limit(limit)
-    assert list(tmp_path.iterdir()) == []
+    assert files(tmp_path) == []
 
 
 def lease_limit(size):
@@ -142,7 +161,7 @@ def test_a_released_lease_is_free_and_leaves_no_file(killed_holder):
     with Leases(killed_holder) as first, Leases(killed_holder) as second:
         assert first.acquire("key")
         first.release(["key"])
-        assert list(killed_holder.iterdir()) == []
+        assert files(killed_holder) == []
         assert second.acquire("key")
 
 
@@ -151,16 +170,16 @@ def test_all_leases_are_released_on_the_way_out(tmp_path):
         leases.acquire("a")
         leases.acquire("b")
         raise RuntimeError
-    assert list(tmp_path.iterdir()) == []
+    assert files(tmp_path) == []
 
 
 def test_the_heart_beats(tmp_path, monkeypatch):
     monkeypatch.setattr(lease, "HEARTBEAT", 0.02)
     with Leases(tmp_path) as leases:
         leases.acquire("key")
-        stop_heartbeat(tmp_path / "key.0")
+        stop_heartbeat(lease_file(tmp_path))
         deadline = time.monotonic() + 10
-        while time.time() - (tmp_path / "key.0").stat().st_mtime > 1:
+        while time.time() - lease_file(tmp_path).stat().st_mtime > 1:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 

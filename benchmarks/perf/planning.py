@@ -1,17 +1,25 @@
-"""What planning costs: N units of one system, half of them done, against a simulated store.
+"""What a large job costs its head: N units of as many systems as that takes, half of them done, against a simulated store.
 
-Run as ``python -m benchmarks.perf.planning N`` it prints seconds and peak memory of one size, in a process of its own.
+Run as ``python -m benchmarks.perf.planning N STEP`` it prints seconds and peak memory of one step at one size, in a process of its own:
+``plan`` (read the store, plan, find what is missing), ``submit`` (then pack it into shards and pickle them, as for Slurm), ``status``
+(of all shards that were submitted) and ``aggregate`` (the table, of what is scored).
 """
 
+import itertools
 import json
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import cloudpickle
+import numpy as np
 from omegaconf import OmegaConf
 
+from benchmarks import site
+from benchmarks.aggregate import make_table
 from benchmarks.data.dataset import Dataset
 from benchmarks.data.manifest import DatasetManifest, Stem, Track
 from benchmarks.identity import digest
@@ -19,42 +27,96 @@ from benchmarks.journal import Record
 from benchmarks.launch import Job, missing_units
 from benchmarks.metrics.si_sdr import SiSDR
 from benchmarks.plan import Plan, Protocol, make_plan
+from benchmarks.provenance import provenance
 from benchmarks.score import score_key
+from benchmarks.shards import pack, to_separate
+from benchmarks.slurm import Worker
 from benchmarks.spec import SystemSpec
 from benchmarks.store import Output, Store
+from benchmarks.submissions import Submissions, Submitted
 from gmsdi import SAMPLE_RATE, STEMS
 
 CHUNKS = 20
 """Chunks of a track, about what a song of Slakh2100 has."""
 
+TRACKS = 150
+"""The most tracks, about what Slakh2100 has for test; beyond come more systems."""
+
 SEGMENT = 1_000
 """Records in one file of the simulated store."""
 
+SHARD_SECONDS = 30.0
+"""With half a second a unit: 60 units a shard, as an hour of a minute each is."""
 
-def measure(units: int) -> tuple[float, float, float]:
-    """Plan ``units`` units in a fresh process: seconds, peak MiB, and seconds of making the simulated store."""
+TABLE = {
+    "name": "simulated",
+    "title": "Simulated",
+    "baseline": "none",
+    "groups": [{"metric": "si_sdr", "column": "msdm", "title": "msdm"}],
+    "reported": None,
+}
+
+
+def measure(units: int, step: str = "plan") -> tuple[float, float, float]:
+    """One step at one size in a fresh process: seconds, peak MiB, and seconds of making the simulated store."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.perf.planning", str(units)], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "benchmarks.perf.planning", str(units), step], capture_output=True, text=True, check=True
     )
-    return tuple(json.loads(done.stdout))
+    return tuple(json.loads(done.stdout.splitlines()[-1]))
 
 
-def _main(units: int) -> None:
+def _main(units: int, step: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        manifest = _manifest(units // CHUNKS)
         began = time.perf_counter()
-        # by a process of its own, so that the peak memory below is that of planning
-        subprocess.run([sys.executable, "-m", "benchmarks.perf.planning", str(units), folder], check=True)
+        # by a process of its own, so that the peak memory below is that of the step
+        subprocess.run([sys.executable, "-m", "benchmarks.perf.planning", str(units), "simulate", folder], check=True)
         simulated = time.perf_counter() - began
         began = time.perf_counter()
-        store = Store(folder).refresh()
-        plan = _plan(manifest)
-        job = Job(plan, Dataset(Path(folder), manifest), (SiSDR(),), store, 1, "float32", "cpu", "")
-        missing = missing_units(plan.systems[0], job)
+        STEPS[step](units, folder)
         seconds = time.perf_counter() - began
-        assert len(missing) == CHUNKS * (len(manifest.tracks) - len(manifest.tracks) // 2)
-        peak = _peak()
-        print(json.dumps([seconds, peak, simulated]))
+        print(json.dumps([seconds, _peak(), simulated]))
+
+
+def _job(units: int, folder: str) -> Job:
+    store = Store(folder).refresh()
+    plan = _plan(units)
+    return Job(plan, Dataset(Path(folder), plan.manifest), (SiSDR(),), store, 1, "float32", "cpu", "")
+
+
+def _plan_step(units: int, folder: str) -> None:
+    job = _job(units, folder)
+    tracks = len(job.plan.tracks)
+    for system in job.plan.systems:
+        assert len(missing_units(system, job)) == CHUNKS * (tracks - tracks // 2)
+
+
+def _submit_step(units: int, folder: str) -> None:
+    """All but what sbatch itself takes."""
+    job = _job(units, folder)
+    for n, shard in enumerate(pack(job, to_separate(job), SHARD_SECONDS, 1.0, 1)):
+        with (Path(folder) / f"{n}.pkl").open("wb") as file:
+            cloudpickle.dump(Worker(shard), file)
+
+
+def _status_step(units: int, folder: str) -> None:
+    submissions = Submissions(Store(folder).refresh()).refresh()
+    running = {each.job: site.Active(each.name, "RUNNING", "None", "n1") for each in submissions.all.values()}
+    states = submissions.states(running)
+    assert len(states) == len(running) > 0
+
+
+def _aggregate_step(units: int, folder: str) -> None:
+    store = Store(folder).refresh()
+    table = make_table(TABLE, _plan(units), {"si_sdr": SiSDR()}, store, provenance("cpu"))
+    assert all(row.tracks == table.songs // 2 for row in table.rows)
+
+
+STEPS: dict[str, Callable[[int, str], None]] = {
+    "plan": _plan_step,
+    "submit": _submit_step,
+    "status": _status_step,
+    "aggregate": _aggregate_step,
+}
 
 
 def _peak() -> float:
@@ -63,41 +125,52 @@ def _peak() -> float:
     return int(line.split()[1]) / 1024
 
 
-def _manifest(tracks: int) -> DatasetManifest:
+def _plan(units: int) -> Plan:
+    tracks = min(TRACKS, units // CHUNKS)
     entries = tuple(
-        Track(f"Track{n:07}", CHUNKS * 262_144, {stem: Stem(digest([n, stem]), ()) for stem in STEMS})
+        Track(f"Track{n:05}", CHUNKS * 262_144, {stem: Stem(digest([n, stem]), ()) for stem in STEMS})
         for n in range(tracks)
     )
-    return DatasetManifest("simulated", "test", SAMPLE_RATE, entries)
-
-
-def _plan(manifest: DatasetManifest) -> Plan:
-    system = SystemSpec("simulated", "Simulated", digest("simulated"), "{}", OmegaConf.create({}))
-    return make_plan(manifest, Protocol("msdm"), [system], seed=0)
+    systems = [
+        SystemSpec(f"simulated-{n}", f"Simulated {n}", digest(n), "{}", OmegaConf.create({}))
+        for n in range(units // (tracks * CHUNKS))
+    ]
+    return make_plan(DatasetManifest("simulated", "test", SAMPLE_RATE, entries), Protocol("msdm"), systems, seed=0)
 
 
 def _simulate(units: int, folder: str) -> None:
-    """Fill a store as if the first half of the tracks had been separated and scored."""
-    plan = _plan(_manifest(units // CHUNKS))
+    """Fill a store as if all had been submitted, and the first half of the tracks been separated and scored."""
+    plan = _plan(units)
     store = Store(folder)
+    run = store.record_run(provenance("cpu"))
+    dice = np.random.default_rng(0)
+    windows = CHUNKS * 262_144 // (2 * SAMPLE_RATE) - 1
     outputs: list[Output] = []
     scores: list[Record] = []
-    for track in plan.manifest.tracks[: len(plan.manifest.tracks) // 2]:
-        units_of_track = plan.units[plan.systems[0].id, track.name]
+    half = [track.name for track in plan.tracks[: len(plan.tracks) // 2]]
+    for system, track in itertools.product(plan.systems, half):
+        units_of_track = plan.units[system.id, track]
         for unit in units_of_track:
-            outputs.append(Output(unit.id, (unit.id,) * len(STEMS), 0.5, 4_194_304, "cpu", "run"))
+            outputs.append(Output(unit.id, (unit.id,) * len(STEMS), 0.5, 4_194_304, "cpu", run))
             store.outputs[unit.id] = outputs[-1]
-        scores.append({"key": score_key(SiSDR(), units_of_track, store), "columns": {}})
+        values = dice.normal(10, 5, (len(STEMS), windows)).round(4).tolist()
+        column = {"values": values, "undefined": {}}
+        key = score_key(SiSDR(), units_of_track, store)
+        scores.append({"key": key, "run": run, "outputs": [], "columns": {"msdm": column, "active": column}})
         if len(outputs) >= SEGMENT:
             store.record_outputs(outputs)
             store.record_scores(scores)
             outputs, scores = [], []
     store.record_outputs(outputs)
     store.record_scores(scores)
+    ids = [unit.id for system in plan.systems for unit in plan.of_system(system)]
+    shards = [tuple(ids[n : n + 60]) for n in range(0, len(ids), 60)]
+    Submissions(store).record(Submitted(f"1_{n}", "simulated", "log", shard) for n, shard in enumerate(shards))
+    store.compact()
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
-        _simulate(int(sys.argv[1]), sys.argv[2])
+    if sys.argv[2] == "simulate":
+        _simulate(int(sys.argv[1]), sys.argv[3])
     else:
-        _main(int(sys.argv[1]))
+        _main(int(sys.argv[1]), sys.argv[2])

@@ -1,6 +1,7 @@
 """A system for the tests of whole runs: slow enough to be caught at work, and open about what it did."""
 
 import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -16,16 +17,25 @@ class Slow(Separator):
     """Each stem is the mixture times a random gain of the item's own seed. ``variant`` makes another system of it.
 
     The rest is no part of what the system is: the ``seconds`` that an item takes, the ``log`` that a line is appended to for each,
-    and the file system that turns read-only when it comes to a track, ``protect`` = [mount, track].
+    the file system that turns read-only when it comes to a track, ``protect`` = [mount, track], and the [track, start] that it fails
+    at, or kills its process at.
     """
 
     def __init__(
-        self, variant: int = 0, seconds: float = 0.0, log: str | None = None, protect: tuple[str, str] | None = None
+        self,
+        variant: int = 0,
+        seconds: float = 0.0,
+        log: str | None = None,
+        protect: tuple[str, str] | None = None,
+        fails: tuple[str, int] | None = None,
+        deadly: tuple[str, int] | None = None,
     ) -> None:
         self.variant = variant
         self.seconds = seconds
         self.log = log
         self.protect = protect
+        self.fails = fails
+        self.deadly = deadly
 
     @classmethod
     def identify(cls, **arguments: Any) -> dict[str, Any]:
@@ -38,6 +48,11 @@ class Slow(Separator):
 
     def _item(self, batch: Batch, i: int) -> torch.Tensor:
         time.sleep(self.seconds)
+        item = [batch.tracks[i], batch.starts[i]]
+        if item == self.fails:
+            raise RuntimeError("this one never works")
+        if item == self.deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
         if self.log is not None:
             with Path(self.log).open("a") as log:
                 log.write(f"{batch.tracks[i]} {batch.starts[i]} {os.getpid()}\n")

@@ -43,4 +43,4 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_scores(suite: S
 
 
 def leases(store: Path) -> set[Path]:
-    return set(store.glob("leases/*"))
+    return set(store.glob("leases/*/*"))

@@ -1,10 +1,11 @@
 """Whole runs of the command line on a tiny dataset, each in a process of its own that can be waited for or killed."""
 
 import multiprocessing
+import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import cli
@@ -25,38 +26,49 @@ class Suite:
     """The command line and a dataset. Its processes are forked from one that has imported everything (an import takes seconds)."""
 
     folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
 
     def start(self, store: Path, *overrides: str) -> multiprocessing.process.BaseProcess:
         """``gmsdi run`` with the system ``systems.Slow``, unless overrides say otherwise, in a process of its own."""
-        arguments = [
+        return self.verb(
             "run",
+            store,
             "dataset=msdm_layout",
             f"data={self.folder / 'data'}",
             f"cache={self.folder / 'cache'}",
-            f"store={store}",
             f"protocol.chunk={CHUNK}",
             "metrics.si_sdri.window=1.0",
             "metrics.si_sdri.hop=0.5",
             "batch_size=2",
             "system=[]",
             *(overrides or system("slow")),
-        ]
-        process = FORKS.Process(target=_main, args=(arguments, self._errors(store)))
+        )
+
+    def verb(self, name: str, store: Path, *overrides: str) -> multiprocessing.process.BaseProcess:
+        """Any verb on a store. What it prints goes where its errors go."""
+        arguments = [name, *overrides, f"store={store}"]
+        process = FORKS.Process(target=_main, args=(arguments, self.said(store), self.environment))
         process.start()
         return process
 
     def run(self, store: Path, *overrides: str) -> tuple[int | None, str]:
         """The exit code of ``gmsdi run`` and what it wrote to standard error."""
-        process = self.start(store, *overrides)
-        process.join()
-        return process.exitcode, self._errors(store).read_text()
+        return self.wait(store, self.start(store, *overrides))
 
-    def _errors(self, store: Path) -> Path:
+    def wait(self, store: Path, process: multiprocessing.process.BaseProcess) -> tuple[int | None, str]:
+        """The exit code of a verb and what was written about the store until then."""
+        process.join()
+        return process.exitcode, self.said(store).read_text()
+
+    def said(self, store: Path) -> Path:
+        """The file that holds what the verbs on a store wrote."""
         return self.folder / f"{store.name}.stderr"
 
 
-def _main(arguments: list[str], errors: Path) -> None:
-    with errors.open("a") as sys.stderr:
+def _main(arguments: list[str], said: Path, environment: dict[str, str]) -> None:
+    os.environ.update(environment)
+    with said.open("a") as sys.stderr:
+        sys.stdout = sys.stderr
         code = cli.main(arguments)
     sys.exit(code)
 

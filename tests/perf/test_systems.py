@@ -6,9 +6,11 @@ import torch
 from omegaconf import OmegaConf
 
 from benchmarks import config
+from benchmarks.cost import evaluations
 from benchmarks.data.msdm_layout import MsdmLayout
 from benchmarks.perf import systems
 from benchmarks.plan import Protocol
+from benchmarks.spec import resolve_all
 from gmsdi import SAMPLE_RATE, STEMS, checkpoint
 from gmsdi.checkpoint import Manifest
 from gmsdi.model import build_denoiser
@@ -76,6 +78,12 @@ def test_evaluations_are_counted(name, calls, evaluations, nodes, batch):
     found = systems.measure(config.build(nodes[name].separator), batch)
     assert (found.chunks, found.calls, found.evaluations) == (CHUNKS, calls, CHUNKS * evaluations)
     assert found.seconds > 0
+
+
+@pytest.mark.parametrize("name", ["msdm", "weak", "separator", "extractor"])
+def test_what_a_dry_run_foretells_is_what_is_counted(name, nodes, batch):
+    (system,) = resolve_all({name: nodes[name]})
+    assert evaluations(system) == systems.measure(system.build(), batch).evaluations / CHUNKS
 
 
 def test_a_system_does_the_same_while_it_is_counted_and_nothing_is_counted_afterwards(nodes, batch):

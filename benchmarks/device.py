@@ -1,0 +1,24 @@
+"""Which device a config means, and whether this machine has it (a login node often has no GPU, and does not need one)."""
+
+from gmsdi.errors import BadInputError
+
+
+def chosen(wanted: str) -> str:
+    """``auto`` is ``cuda`` where there is a GPU, ``cpu`` elsewhere."""
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted
+
+
+def usable(wanted: str) -> str:
+    """The chosen device; ``BadInputError`` unless something can be computed on it."""
+    import torch
+
+    device = chosen(wanted)
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise BadInputError(f"device={wanted}: {str(error).splitlines()[0]}") from None
+    return device

@@ -1,0 +1,261 @@
+"""Slurm, through submitit: shards as arrays of jobs. The store is the state: a job that is stopped at any moment is just run again."""
+
+import io
+import os
+import time
+import uuid
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import site
+from benchmarks.execute import Failures
+from benchmarks.launch import Job, finish
+from benchmarks.notices import progress, say, warn
+from benchmarks.provenance import provenance
+from benchmarks.shards import Shard, pack, to_separate
+from benchmarks.store import Store
+from benchmarks.submissions import Submissions, Submitted
+from gmsdi.errors import BadInputError, GmsdiError, one_line
+
+FRUITLESS = 3
+"""Times in a row that a job may be stopped before it finished a single unit."""
+
+TIMEOUTS = 1_000_000
+"""submitit counts every stop of a short job as a time-out and gives up after so many; what counts here is whether units get done."""
+
+
+class Refused(GmsdiError):
+    """Slurm does not take a job."""
+
+
+@dataclass
+class Worker:
+    """What a job does. When Slurm is about to stop it, it is queued again as it is, unless it gets nowhere."""
+
+    shard: Shard
+    fruitless: int = 0
+    _before: int = 0
+
+    def __call__(self) -> str:
+        if cpus := os.environ.get("SLURM_CPUS_PER_TASK"):
+            torch.set_num_threads(int(cpus))  # not every site binds a job to its CPUs
+        self._before = self._done()
+        failures = self.shard.run()
+        return f"{len(self.shard.units) - len(failures)} of {len(self.shard.units)} units"
+
+    def checkpoint(self) -> Any:
+        """What submitit queues in this job's place."""
+        from submitit.helpers import DelayedSubmission
+
+        fruitless = 0 if self._done() > self._before else self.fruitless + 1
+        if fruitless == FRUITLESS:
+            raise SystemExit(f"stopped {FRUITLESS} times before one unit was done: give it more launcher.minutes")
+        return DelayedSubmission(Worker(self.shard, fruitless))
+
+    def _done(self) -> int:
+        """Looks with a store of its own: the signal may have come while this process's reads."""
+        store = Store(self.shard.job.store.root).refresh()
+        return sum(unit.id in store.outputs for unit in self.shard.units)
+
+
+@dataclass
+class Finisher:
+    """The job that comes after all shards: puts together, scores, drops."""
+
+    job: Job
+
+    def __call__(self) -> str:
+        job = replace(self.job, run=self.job.store.record_run(provenance("cpu")))
+        failures = finish(job)
+        job.store.compact()
+        return f"{len(failures)} excerpts failed or are lacking"
+
+    def checkpoint(self) -> Any:
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+@dataclass(frozen=True)
+class Slurm:
+    """Shards of about ``shard_minutes`` as Slurm jobs; ``sbatch`` are further options of submitit's, which are mostly sbatch's own."""
+
+    wait: bool = False
+    shard_minutes: float = 60.0
+    seconds_per_unit: float = 30.0
+    attempts: int = 3
+    concurrency: int = 64
+    max_array: int | None = None
+    max_jobs: int | None = None
+    minutes: int = 240
+    grace_seconds: int = 120
+    poll_seconds: float = 5.0
+    python: str | None = None
+    sbatch: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("shard_minutes", "seconds_per_unit", "attempts", "concurrency", "minutes"):
+            if getattr(self, name) <= 0:
+                raise BadInputError(f"launcher.{name}={getattr(self, name)}: must be greater than 0")
+
+    def run(self, job: Job) -> Failures | None:
+        """Submit what the store lacks and nobody is at; then wait for it and finish the job, or return None at once."""
+        return _Submitting(self, job).run()
+
+    def check(self) -> str:
+        partition = self.sbatch.get("partition")
+        if partition:
+            site.ask("scontrol", "show", "partition", partition)
+        version = site.ask("sbatch", "--version").strip()
+        most = site.limit("MaxArraySize")
+        return f"{version}, {f'partition {partition}, ' if partition else ''}arrays of up to {most}, {len(site.active())} jobs of ours"
+
+
+class _Submitting:
+    """One call of ``Slurm.run``."""
+
+    def __init__(self, settings: Slurm, job: Job) -> None:
+        self.settings = settings
+        self.job = job
+        self.submissions = Submissions(job.store).refresh()
+        self.name = f"gmsdi-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
+        self.arrays = 0
+        self.failed_before = {unit: failure["attempt"] for unit, failure in job.store.failures.items()}
+
+    def run(self) -> Failures | None:
+        live = self.submissions.live()
+        todo = self._shards(live)
+        if not todo and not live:
+            return finish(self.job)
+        if self.settings.wait:
+            self._follow(todo, live)
+            return finish(self.job)
+        sent = self._send(todo, len(live))
+        if sent < len(todo):
+            say(
+                f"{len(todo) - sent} more shards have to wait for room (launcher.max_jobs): run `gmsdi resume` later, or wait=true"
+            )
+        elif sent or all(each.units for each in live):
+            self._send_finisher(self.submissions.live())
+        say(
+            f"{sent} shards submitted as {self.name}, {len(live)} jobs were there; see `gmsdi status store={self.job.store.root}`"
+        )
+        return None
+
+    def _shards(self, live: Sequence[Submitted]) -> list[Shard]:
+        """What has to be separated, that no live job is at and that has not failed in this call."""
+        settings = self.settings
+        self.job.store.refresh()
+        taken = {unit for each in live for unit in each.units}
+        parts = [
+            [unit for unit in part if unit.id not in taken and not self._failed(unit.id)]
+            for part in to_separate(self.job)
+        ]
+        return pack(self.job, parts, settings.shard_minutes * 60, settings.seconds_per_unit, settings.attempts)
+
+    def _failed(self, unit: str) -> bool:
+        attempts = self.job.store.failures.get(unit, {"attempt": 0})["attempt"]
+        return attempts > self.failed_before.get(unit, 0)
+
+    def _follow(self, todo: list[Shard], live: list[Submitted]) -> None:
+        """Submit as there is room, until every unit is done, has failed, or was lost ``attempts`` times."""
+        store, queue, rounds = self.job.store, deque(todo), 1
+        pending = {unit.id for shard in todo for unit in shard.units} | {unit for each in live for unit in each.units}
+        self._send_some(queue, len(live))
+        with progress(f"separating on Slurm, {len(todo)} shards", len(pending)) as advance:
+            while True:
+                store.refresh()
+                done = {unit for unit in pending if unit in store.outputs or unit in store.left_out}
+                pending -= done
+                advance(len(done))
+                try:
+                    self._send_some(queue, len(live))
+                    live = self.submissions.live()
+                except GmsdiError as error:
+                    warn(f"{error}; waiting for Slurm")
+                    time.sleep(self.settings.poll_seconds)
+                    continue
+                if not live and not queue:
+                    queue = deque(self._shards([]))
+                    if not queue or rounds == self.settings.attempts:
+                        return
+                    rounds += 1
+                    say(f"{sum(len(shard.units) for shard in queue)} units were lost with their jobs; submitted again")
+                    continue
+                time.sleep(self.settings.poll_seconds)
+
+    def _send_some(self, queue: deque[Shard], live: int) -> None:
+        """Submit from the front of the queue what there is room for."""
+        for _ in range(self._send(list(queue), live)):
+            queue.popleft()
+
+    def _send(self, shards: Sequence[Shard], live: int) -> int:
+        """Submit the first of ``shards``, as many as there is room for beside ``live`` jobs, in arrays; returns how many."""
+        if not shards:
+            return 0
+        room = max(0, self.settings.max_jobs - live) if self.settings.max_jobs else len(shards)
+        size = min(site.limit("MaxArraySize") or len(shards), self.settings.max_array or len(shards))
+        rest = iter(shards[:room])
+        sent = 0
+        while array := list(islice(rest, size)):
+            try:
+                jobs = self._submit([Worker(shard) for shard in array])
+            except Refused as error:
+                if not sent:
+                    raise
+                say(f"{error}; {sent} shards were taken before")
+                break
+            self.submissions.record(
+                Submitted(job.job_id, self.name, str(job.paths.stderr), tuple(unit.id for unit in shard.units))
+                for job, shard in zip(jobs, array, strict=True)
+            )
+            sent += len(array)
+        return sent
+
+    def _send_finisher(self, live: Sequence[Submitted]) -> None:
+        arrays = dict.fromkeys(each.job.split("_")[0] for each in live if each.units)
+        after = {"dependency": f"afterany:{':'.join(arrays)}"} if arrays else {}
+        (job,) = self._submit([Finisher(replace(self.job, config=""))], **after)
+        self.submissions.record([Submitted(job.job_id, self.name, str(job.paths.stderr), ())])
+
+    def _submit(self, work: Sequence[Worker | Finisher], **more: str) -> list[Any]:
+        """Give one array to Slurm; ``Refused`` in one line if it does not take it."""
+        import submitit
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+        settings = self.settings
+        folder = self._folder() / str(self.arrays)
+        self.arrays += 1
+        try:
+            executor = submitit.SlurmExecutor(folder, max_num_timeout=TIMEOUTS, python=settings.python)
+            executor.update_parameters(
+                job_name=self.name,
+                time=settings.minutes,
+                signal_delay_s=settings.grace_seconds,
+                array_parallelism=settings.concurrency,
+                **{name: value for name, value in {**settings.sbatch, **more}.items() if value is not None},
+            )
+        except (ValueError, TypeError) as error:
+            raise BadInputError(f"launcher.sbatch: {one_line(error)}") from None
+        except RuntimeError as error:
+            raise Refused(one_line(error)) from None
+        try:
+            with redirect_stderr(io.StringIO()):  # it would print what is told below
+                return executor.submit_array(list(work))
+        except (FailedJobError, FailedSubmissionError) as error:
+            raise Refused(f"Slurm does not take the job: {one_line(error)}; nothing is lost, run again") from None
+
+    def _folder(self) -> Path:
+        """Of this submission; what it is made from lies there before the first job does."""
+        folder = self.submissions.folder / self.name
+        if not folder.is_dir():
+            folder.mkdir(parents=True)
+            (folder / "config.yaml").write_text(self.job.config)
+        return folder
