@@ -132,16 +132,16 @@ class Sums:
 
 
 class FrechetInfinity(Distance):
-    """FAD∞: what FAD tends to with ever more excerpts, from a line through those of subsets. It has no interval."""
+    """FAD∞: what FAD tends to with ever more excerpts, from a line through those of subsets of them. It has no interval."""
 
-    signature = f"fad-inf|reference:same-excerpts|subsets:0.6-1|seed:{SEED}|v:1"
+    signature = f"fad-inf|reference:same-excerpts|subsets:0.6-1 of both|seed:{SEED}|v:1"
 
     def __call__(self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read) -> Estimate:
         real, generated = (
             [Statistics.of(excerpt) for track in self.embeddings(tracks, which, read) for excerpt in track]
             for which in ("real", "generated")
         )
-        found = extrapolate(sum(real[1:], real[0]), generated, SEED, fewest=0.6)
+        found = extrapolate(real, generated, SEED, fewest=0.6)
         return Estimate(found.value, sum(each.count for each in generated))
 
 

@@ -97,6 +97,11 @@ def test_fad_infinity_takes_the_bias_off() -> None:
     assert biased is not None and found is not None and abs(found) < 0.8 * biased
 
 
+def test_fad_infinity_of_a_copy_is_nothing() -> None:
+    tracks, embeddings = made(12, 2, shift=0.0)
+    assert FrechetInfinity()(tracks, draws(12, 2), reader(embeddings)).value == pytest.approx(0, abs=1e-6)
+
+
 def test_a_mean_is_over_tracks_and_leaves_out_what_is_undefined() -> None:
     nothing = {"rhythm": None, "rhythm-undefined": "silence"}
 

@@ -96,10 +96,16 @@ class Extrapolation:
 
 
 def extrapolate(
-    reference: Statistics, excerpts: Sequence[Statistics], seed: int, *, points: int = 15, fewest: float = 0.4
+    reference: Statistics | Sequence[Statistics],
+    excerpts: Sequence[Statistics],
+    seed: int,
+    *,
+    points: int = 15,
+    fewest: float = 0.4,
 ) -> Extrapolation:
     """FAD∞ of ``excerpts``: distances of ``points`` random subsets, drawn without replacement, from a share ``fewest`` up to all.
 
+    A ``reference`` of the same excerpts, one by one, is drawn with them: what both sides share makes a whole one too near to a subset.
     ``BadInputError`` when there are too few excerpts for different subsets.
     """
     sizes = np.unique(np.linspace(fewest * len(excerpts), len(excerpts), points).round().astype(int))
@@ -108,16 +114,21 @@ def extrapolate(
     random = np.random.default_rng(seed)
     counts, distances = [], []
     for size in sizes:
-        drawn = [excerpts[place] for place in random.permutation(len(excerpts))[:size]]
-        together = Statistics(
-            sum(each.count for each in drawn),
-            np.sum([each.total for each in drawn], axis=0),
-            np.sum([each.outer for each in drawn], axis=0),
-        )
-        counts.append(together.count)
-        distances.append(frechet(reference, together))
+        places = random.permutation(len(excerpts))[:size]
+        drawn = _together([excerpts[place] for place in places])
+        real = reference if isinstance(reference, Statistics) else _together([reference[place] for place in places])
+        counts.append(drawn.count)
+        distances.append(frechet(real, drawn))
     inverse, found = 1 / np.array(counts), np.array(distances)
     slope, value = np.polyfit(inverse, found, 1)
     residual, spread = found - (value + slope * inverse), found - found.mean()
     r2 = 1 - float(residual @ residual) / float(spread @ spread) if spread @ spread > 0 else 1.0
     return Extrapolation(float(value), float(slope), r2, tuple(int(size) for size in sizes), tuple(distances))
+
+
+def _together(some: Sequence[Statistics]) -> Statistics:
+    return Statistics(
+        sum(each.count for each in some),
+        np.sum([each.total for each in some], axis=0),
+        np.sum([each.outer for each in some], axis=0),
+    )
