@@ -20,7 +20,6 @@ from gmsdi.errors import BadInputError, GmsdiError
 
 FORKS = multiprocessing.get_context("forkserver")
 """Workers are forked from a process that has imported everything and has not touched a GPU, which would not survive the fork."""
-FORKS.set_forkserver_preload(["benchmarks.shards"])
 
 PORTIONS = 8
 """Shards for each worker: the fewer, the longer the last one is waited for; the more, the more often weights are read."""
@@ -73,6 +72,7 @@ class _Pool:
         """Hand the shards out until each is done, or has cost ``attempts`` workers."""
         store, todo = self.job.store, deque(self.shards)
         units = {unit.id for shard in self.shards for unit in shard.units}
+        FORKS.set_forkserver_preload(["benchmarks.shards"])  # not on import: all of this process shares the setting
         died: Counter[str] = Counter()  # workers, by the first unit of the shard that they were at
         try:
             for place in range(self.count):

@@ -9,7 +9,7 @@ import pytest
 from benchmarks import cli
 from gmsdi import SAMPLE_RATE, audio
 
-FEW = ["generation.sigmas.steps=10", "seconds=0.4", "device=cpu"]
+FEW = ["generation.gmsdi.sigmas.steps=10", "seconds=0.4", "device=cpu"]
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -59,7 +59,7 @@ def test_stems_that_are_given_are_part_of_the_mix_as_they_are(
         (["given=nowhere"], "nowhere: holds no STEM.wav"),
         (["seed=x"], "seed"),
         (["weights.gmsdi=gone.safetensors"], "gone.safetensors: no such checkpoint"),
-        (["generation.gidance=2"], "generation.guidance"),
+        (["generation.gmsdi.gidance=2"], "generation.gmsdi.guidance"),
     ],
 )
 def test_what_cannot_be_generated_is_one_line(

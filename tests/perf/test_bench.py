@@ -21,7 +21,7 @@ def test_parts_are_measured_as_they_are_named(measured):
 
 def test_all_parts_are_measured_unless_told(measured):
     assert bench.main([]) == 0
-    assert measured == ["scoring", "table", "planning", "systems", "networks", "distributions", "gpu"]
+    assert measured == ["scoring", "table", "planning", "systems", "generation", "networks", "distributions", "gpu"]
 
 
 def test_an_unknown_part_is_told_before_anything_is_measured(measured, capsys):
