@@ -9,7 +9,7 @@ import pytest
 from benchmarks import cli
 from gmsdi import SAMPLE_RATE, audio
 
-FEW = ["generation.gmsdi.sigmas.steps=10", "seconds=0.4", "device=cpu"]
+FEW = ["generation.gmsdi.sigmas.steps=10", "generation.bf16=false", "seconds=0.4", "device=cpu"]
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
