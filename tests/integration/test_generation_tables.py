@@ -1,6 +1,8 @@
 """``table=subfad`` and ``table=fad`` end to end on a tiny dataset, with generators of which the numbers are known."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -198,3 +200,21 @@ def test_a_metric_of_the_other_kind_is_refused_before_any_work(run, tmp_path):
     code, _, err = run("run", "table=separation", "system=[mixture]", "metric=[embedding]")
     assert code == 4 and "metric=embedding is for generation" in err
     assert not (tmp_path / "store" / "outputs").exists()
+
+
+def test_workers_of_shards_read_the_songs_that_are_borrowed_from(run, tmp_path, suite):
+    """In a process of its own, for its workers are forked from one that is set up once."""
+    task = ["table=fad", "system=[wrong-song,no-stems]"]
+    assert run("run", *task)[0] == 0
+    overrides = [
+        *("dataset=msdm_layout", f"data={suite.folder / 'data'}", f"cache={tmp_path / 'cache'}"),
+        *("generation=mini", "weights=mini", "protocol=generation", f"protocol.chunk={SECONDS * CHUNK}"),
+        *("protocol.chunks_per_track=1", f"store={tmp_path / 'shards'}", "device=cpu", "launcher=processes"),
+    ]
+    subprocess.run([sys.executable, "-m", "benchmarks.cli", "run", *overrides, *task], check=True, cwd=ROOT)
+    one, other = (Store(tmp_path / name).refresh() for name in ("store", "shards"))
+    assert len(one.outputs) == 8 * len(TRACKS)
+    assert {unit: output.files for unit, output in one.outputs.items()} == {
+        unit: output.files for unit, output in other.outputs.items()
+    }
+    assert one.scores.keys() == other.scores.keys()
