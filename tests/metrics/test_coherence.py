@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.data.dataset import Dataset
 from benchmarks.data.minislakh.dataset import MiniSlakh
-from benchmarks.metrics.coherence import Agreement, Coherence, Floats, Flux, Harmony, Onsets, Rhythm, Stems
+from benchmarks.metrics.coherence import Agreement, Coherence, Floats, Flux, Harmony, Onsets, Overlap, Rhythm, Stems
 from benchmarks.metrics.coherence_study import SUBSETS, Beats, Comparison, excerpts, main
 from benchmarks.plan import Protocol
 from gmsdi import SAMPLE_RATE, STEMS, audio
@@ -232,3 +232,15 @@ def test_the_study_wants_a_file_and_tells_of_a_wrong_override(tmp_path: Path, ca
     assert main([str(tmp_path / "out.md"), "dataset=nowhere"]) == 4
     assert "nowhere" in capsys.readouterr().err
     assert not (tmp_path / "out.md").exists()
+
+
+def test_overlap_is_of_the_very_waveforms() -> None:
+    """The same, whatever its gain and sign, is 1, half of the energy 1 / √2, and other noise about 0."""
+    random = np.random.default_rng(0)
+    one, other = 0.1 * random.standard_normal((2, 4 * SAMPLE_RATE)).astype(np.float32)
+    given = {"bass": one}
+    assert Overlap()(given, {"piano": -3 * one}, SAMPLE_RATE).value == pytest.approx(1)
+    assert Overlap()(given, {"piano": one + other}, SAMPLE_RATE).value == pytest.approx(0.5**0.5, abs=0.02)
+    assert Overlap()(given, {"drums": other}, SAMPLE_RATE).value < 0.02
+    assert Overlap()(given, {"drums": 0 * other}, SAMPLE_RATE).reason == "what is generated is silent"
+    assert Overlap().signature == "overlap|waveform-cosine|rate:22050|silence:-60dB|v:1"
