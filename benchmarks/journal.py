@@ -5,11 +5,12 @@ the order in which they were appended. Many small segments are merged into few b
 the last of equal keys holds.
 """
 
+import errno
 import json
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager
 from itertools import dropwhile
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ class Journal:
             for segment in rest:
                 self._seen.add(segment.name)
                 # merged away since the folder was listed: the next look finds where to
-                with suppress(FileNotFoundError):
+                with _merged_away():
                     yield from _records(segment)
 
     def compact(self) -> None:
@@ -50,7 +51,7 @@ class Journal:
         Safe at any moment: a merged segment is there before the others go. What two processes merged at once is there twice, until
         the next time: of equal records the last is kept.
         """
-        with suppress(FileNotFoundError):  # another process is at it
+        with _merged_away():  # another process is at it
             for group in _neighbours(self._segments()):
                 lines = [canonical(record) for segment in group for record in _records(segment)]
                 unique = list(dict.fromkeys(reversed(lines)))
@@ -67,6 +68,16 @@ class Journal:
 
     def _segments(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("*.jsonl") if not path.name.startswith("."))
+
+
+@contextmanager
+def _merged_away() -> Iterator[None]:
+    """Segments may go while they are read. Who has one open on NFS is told that its handle is stale."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ESTALE):
+            raise
 
 
 def _neighbours(segments: Iterable[Path]) -> Iterator[list[Path]]:

@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -38,7 +39,9 @@ class Leases:
         self._held: dict[str, Path] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._owner = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())})
+        self._owner = json.dumps(
+            {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid()), "id": uuid.uuid4().hex}
+        )
 
     def __enter__(self) -> "Leases":
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -75,6 +78,8 @@ class Leases:
         for key in keys:
             with self._lock:
                 held = self._held.pop(key)
+            if not self._is_ours(held):
+                continue  # taken over while this process slept, and given back: what is there now is another's
             for path in self._generations(key):
                 if _generation(path) <= _generation(held):
                     path.unlink(missing_ok=True)
@@ -117,11 +122,17 @@ class Leases:
     def _place(self, key: str) -> Path:
         return self.folder / key[-2:]
 
+    def _is_ours(self, path: Path) -> bool:
+        try:
+            return path.read_text() == self._owner
+        except OSError:
+            return False
+
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT):
             with self._lock:
                 held = list(self._held.values())
-            for path in held:
+            for path in filter(self._is_ours, held):
                 with suppress(OSError):  # released since; or the disk is out of order, which the work will tell
                     os.utime(path)
 

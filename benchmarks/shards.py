@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from benchmarks.device import usable
-from benchmarks.execute import Failures, NotCovered, execute
-from benchmarks.launch import Job, in_order, to_do
+from benchmarks.execute import FULL, Failures, NotCovered, execute
+from benchmarks.launch import Job, Missing, in_order, to_do
 from benchmarks.plan import Plan, WorkUnit
 from benchmarks.provenance import provenance
 from benchmarks.spec import SystemSpec
@@ -51,18 +51,30 @@ class Shard:
             return [unit for unit in some if unit.id in wanted]
 
         failures: Failures = {}
+        broken: list[Exception] = []
         for todo in filter(None, parts):
-            for _ in range(self.attempts):
-                found = execute(
-                    todo[0].system, todo, missing, job.dataset, job.store, job.batch_size, job.device, job.run, {}
-                )
-                failures = {key: failure for key, failure in failures.items() if not job.store.has_output(key)} | found
-                job.store.record_left_out(key for key, failure in found.items() if isinstance(failure, NotCovered))
-                if not (
-                    todo := [unit for unit in todo if not isinstance(found.get(unit.id, NotCovered()), NotCovered)]
-                ):
-                    break
+            try:
+                failures |= self._compute_part(todo, job, missing)
+            except Exception as error:
+                if isinstance(error, OSError) and error.errno in FULL:
+                    raise
+                broken.append(error)  # a system that cannot be made: the others of the shard can
+        if broken:
+            raise broken[0]
         return {key: failure for key, failure in failures.items() if not isinstance(failure, NotCovered)}
+
+    def _compute_part(self, todo: list[WorkUnit], job: Job, missing: Missing) -> Failures:
+        """Units of one system, those that fail ``attempts`` times."""
+        failures: Failures = {}
+        for _ in range(self.attempts):
+            found = execute(
+                todo[0].system, todo, missing, job.dataset, job.store, job.batch_size, job.device, job.run, {}
+            )
+            failures = {key: failure for key, failure in failures.items() if not job.store.has_output(key)} | found
+            job.store.record_left_out(key for key, failure in found.items() if isinstance(failure, NotCovered))
+            if not (todo := [unit for unit in todo if not isinstance(found.get(unit.id, NotCovered()), NotCovered)]):
+                break
+        return failures
 
 
 def to_separate(job: Job) -> list[list[WorkUnit]]:

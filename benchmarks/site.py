@@ -31,9 +31,10 @@ class Active:
 def active() -> dict[str, Active]:
     """Our jobs that have not ended, by id (``123`` or, in an array, ``123_4``)."""
     lines = ask(
-        "squeue", "--noheader", "--array", "--user", str(os.getuid()), "--format", "%i|%j|%T|%r|%N"
+        "squeue", "--noheader", "--array", "--user", str(os.getuid()), "--format", "%i|%T|%r|%N|%j"
     ).splitlines()
-    return {job: Active(*facts) for job, *facts in (line.split("|") for line in lines)}
+    facts = (line.split("|", 4) for line in lines)  # a name may hold anything
+    return {job: Active(name, state, reason, node) for job, state, reason, node, name in facts}
 
 
 def ended(jobs: Sequence[str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import time
 import uuid
 from collections import deque
@@ -10,6 +11,7 @@ from contextlib import redirect_stderr
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -47,6 +49,7 @@ class Worker:
         if cpus := os.environ.get("SLURM_CPUS_PER_TASK"):
             torch.set_num_threads(int(cpus))  # not every site binds a job to its CPUs
         self._before = self._done()
+        _stop_whatever_happens()
         failures = self.shard.run()
         return f"{len(self.shard.units) - len(failures)} of {len(self.shard.units)} units"
 
@@ -56,13 +59,32 @@ class Worker:
 
         fruitless = 0 if self._done() > self._before else self.fruitless + 1
         if fruitless == FRUITLESS:
-            raise SystemExit(f"stopped {FRUITLESS} times before one unit was done: give it more launcher.minutes")
+            raise SystemExit(
+                f"stopped {FRUITLESS} times before one unit was done: `gmsdi resume launcher=slurm launcher.minutes=…` gives it more"
+            )
         return DelayedSubmission(Worker(self.shard, fruitless))
 
     def _done(self) -> int:
         """Looks with a store of its own: the signal may have come while this process's reads."""
         store = Store(self.shard.job.store.root).refresh()
-        return sum(unit.id in store.outputs for unit in self.shard.units)
+        return sum(store.has_output(unit.id) for unit in self.shard.units)
+
+
+def _stop_whatever_happens() -> None:
+    """Let the job end when Slurm says so, even if it cannot be queued again: an error of that must not pass for one of a unit."""
+    queue_again = signal.getsignal(signal.SIGUSR2)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        try:
+            if callable(queue_again):
+                queue_again(number, frame)
+        except Exception as error:
+            raise SystemExit(
+                f"stopped by Slurm, and not queued again: {one_line(error)}; `gmsdi resume` goes on"
+            ) from None
+
+    if callable(queue_again):
+        signal.signal(signal.SIGUSR2, stop)
 
 
 @dataclass
@@ -169,6 +191,7 @@ class _Submitting:
         store, queue, rounds = self.job.store, deque(todo), 1
         pending = {unit.id for shard in todo for unit in shard.units} | {unit for each in live for unit in each.units}
         self._send_some(queue, len(live))
+        live, began = self.submissions.live(), time.time()
         with progress(f"separating on Slurm, {len(todo)} shards", len(pending)) as advance:
             while True:
                 store.refresh()
@@ -176,9 +199,14 @@ class _Submitting:
                 pending -= done
                 advance(len(done))
                 try:
-                    self._send_some(queue, len(live))
                     live = self.submissions.live()
+                    if self.submissions.cancelled() > began:
+                        say("cancelled; what is finished is kept, `gmsdi resume` goes on")
+                        return
+                    self._send_some(queue, len(live))
                 except GmsdiError as error:
+                    if isinstance(error, Refused) and not live:
+                        raise  # nothing is on its way that could make room
                     warn(f"{error}; waiting for Slurm")
                     time.sleep(self.settings.poll_seconds)
                     continue
@@ -202,16 +230,22 @@ class _Submitting:
             return 0
         room = max(0, self.settings.max_jobs - live) if self.settings.max_jobs else len(shards)
         size = min(site.limit("MaxArraySize") or len(shards), self.settings.max_array or len(shards))
-        rest = iter(shards[:room])
+        rest = deque(shards[:room])
         sent = 0
-        while array := list(islice(rest, size)):
+        while rest:
+            array = list(islice(rest, size))
             try:
                 jobs = self._submit([Worker(shard) for shard in array])
             except Refused as error:
+                if len(array) > 1:
+                    size = len(array) // 2  # a limit on what may be submitted holds for all of an array at once
+                    continue
                 if not sent:
                     raise
                 say(f"{error}; {sent} shards were taken before")
                 break
+            for _ in array:
+                rest.popleft()
             self.submissions.record(
                 Submitted(job.job_id, self.name, str(job.paths.stderr), tuple(unit.id for unit in shard.units))
                 for job, shard in zip(jobs, array, strict=True)

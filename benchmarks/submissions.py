@@ -6,6 +6,7 @@ slurm/NAME/N/                  submitit's folder of the N-th array: pickles and 
 """
 
 import os
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -71,12 +72,28 @@ class Submissions:
 
     def last_config(self) -> Path:
         """The config of the last submission; ``BadInputError`` if there was none."""
-        configs = sorted(self.folder.glob("*/config.yaml"))
+        taken = {name for name, _ in self.refresh().all}
+        configs = sorted(path for path in self.folder.glob("*/config.yaml") if path.parent.name in taken)
         if not configs:
             raise BadInputError(
                 f"{self.store.root}: nothing was given to Slurm from this store (`gmsdi run launcher=slurm`)"
             )
         return configs[-1]
+
+    def cancel(self) -> int:
+        """Cancel all jobs of the store, and tell who waits for them; returns how many."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "cancelled").write_text(repr(time.time()))
+        jobs = [each.job for each in self.live()]
+        site.cancel(jobs)
+        return len(jobs)
+
+    def cancelled(self) -> float:
+        """When the jobs of the store were last cancelled; 0 if never."""
+        try:
+            return float((self.folder / "cancelled").read_text())
+        except (FileNotFoundError, ValueError):
+            return 0.0
 
     def compact(self) -> None:
         self._journal.compact()
@@ -88,7 +105,9 @@ class Submissions:
         for unit, each in last.items():
             own.setdefault(each, []).append(unit)
         lacking = [
-            each.job for each, units in own.items() if each.job not in active and not all(map(self._settled, units))
+            each.job
+            for each, units in own.items()
+            if each.job not in active and not (units and all(map(self._settled, units)))
         ]
         ends = site.ended(lacking) if lacking else {}
         return {
@@ -102,7 +121,7 @@ class Submissions:
         if active and active.name == each.name:
             reason = active.node if active.state == "RUNNING" else f"{active.state.lower()}: {active.reason}"
             word = "running" if active.state in ("RUNNING", "COMPLETING") else "pending"
-        elif done + len(failed) < len(units):
+        elif done + len(failed) < len(units) or (not units and end not in ("", "COMPLETED")):
             word, reason = "lost", ": ".join(filter(None, (end or "ended", _last_line(Path(each.log)))))
         else:
             word, reason = ("failed", store.failures[failed[0]]["message"]) if failed else ("done", "")

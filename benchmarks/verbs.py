@@ -63,12 +63,10 @@ def status(config: DictConfig) -> int:
 
 def cancel(config: DictConfig) -> int:
     """Cancel the Slurm jobs of the store."""
-    from benchmarks import site
     from benchmarks.submissions import Submissions
 
-    jobs = [each.job for each in Submissions(Store(config.store)).live()]
-    site.cancel(jobs)
-    say(f"{len(jobs)} jobs cancelled; what is finished is kept, `gmsdi resume` goes on")
+    count = Submissions(Store(config.store)).cancel()
+    say(f"{count} jobs cancelled; what is finished is kept, `gmsdi resume` goes on")
     return 0
 
 
@@ -78,6 +76,8 @@ def resume(config: DictConfig) -> int:
 
     last = Submissions(Store(config.store)).last_config()
     again = OmegaConf.merge(OmegaConf.structured(Settings), OmegaConf.load(last))
+    if config.launcher._target_ == again.launcher._target_:
+        again.launcher = config.launcher  # launcher=slurm launcher.minutes=…: other jobs for the same work
     again.store, again.wait, again.launcher.wait = config.store, config.wait, config.wait
     return run(cast(DictConfig, again))
 
