@@ -190,8 +190,8 @@ class _Submitting:
         """Submit as there is room, until every unit is done, has failed, or was lost ``attempts`` times."""
         store, queue, rounds = self.job.store, deque(todo), 1
         pending = {unit.id for shard in todo for unit in shard.units} | {unit for each in live for unit in each.units}
+        began = time.time()
         self._send_some(queue, len(live))
-        live, began = self.submissions.live(), time.time()
         with progress(f"separating on Slurm, {len(todo)} shards", len(pending)) as advance:
             while True:
                 store.refresh()
@@ -203,7 +203,9 @@ class _Submitting:
                     if self.submissions.cancelled() > began:
                         say("cancelled; what is finished is kept, `gmsdi resume` goes on")
                         return
-                    self._send_some(queue, len(live))
+                    if queue:
+                        self._send_some(queue, len(live))
+                        live = self.submissions.live()
                 except GmsdiError as error:
                     if isinstance(error, Refused) and not live:
                         raise  # nothing is on its way that could make room

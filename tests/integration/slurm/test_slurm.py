@@ -186,7 +186,19 @@ def test_what_slurm_refuses_is_one_line(slurm: SlurmSuite, cluster: Cluster, tmp
         code, said = slurm.wait(store, slurm.slurm(store, *slurm.slow(0), sbatch))
         assert code == 4
         assert said.splitlines()[-1].startswith(expected), said
-    assert slurm.wait(store, slurm.verb("status", store))[0] == 0
+    code, said = slurm.wait(store, slurm.verb("status", store))
+    assert code == 4 and "nothing was given to Slurm from this store" in said  # what was refused is not resumed
+
+
+def test_who_waits_hears_of_a_cancel(slurm: SlurmSuite, cluster: Cluster, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    waiting = slurm.slurm(store, *slurm.slow(5.0), shards=2)
+    until(lambda: cluster.ask("squeue", "--noheader", "--states", "RUNNING"))
+    assert slurm.wait(store, slurm.verb("cancel", store))[0] == 0
+    code, said = slurm.wait(store, waiting)
+    assert code == 2 and "cancelled; what is finished is kept" in said
+    assert "submitted again" not in said
+    assert not cluster.ask("squeue", "--noheader")
 
 
 def test_doctor_says_what_slurm_is_here_and_what_it_lacks(slurm: SlurmSuite, tmp_path: Path) -> None:
