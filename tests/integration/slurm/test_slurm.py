@@ -198,7 +198,7 @@ def test_who_waits_hears_of_a_cancel(slurm: SlurmSuite, cluster: Cluster, tmp_pa
     code, said = slurm.wait(store, waiting)
     assert code == 2 and "cancelled; what is finished is kept" in said
     assert "submitted again" not in said
-    assert not cluster.ask("squeue", "--noheader")
+    until(lambda: not cluster.ask("squeue", "--noheader"))
 
 
 def test_doctor_says_what_slurm_is_here_and_what_it_lacks(slurm: SlurmSuite, tmp_path: Path) -> None:
