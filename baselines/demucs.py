@@ -6,7 +6,7 @@ any subset of the sources may be given, and the rest is predicted. They publishe
 given: what ``Orderless`` draws is our choice.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -177,10 +177,6 @@ class DemucsSeparator(Trained, Separator):
     def __init__(self, checkpoint: str, bf16: bool = False) -> None:
         self.model = load(checkpoint)
         self.bf16 = bf16
-
-    @classmethod
-    def weights(cls, **arguments: Any) -> Iterable[Path]:
-        return [Path(arguments["checkpoint"])]
 
     def separate(self, batch: Excerpts) -> Tensor:
         device = batch.mixtures.device

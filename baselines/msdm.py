@@ -1,8 +1,6 @@
 """MSDM and Weakly Supervised MSDM (Mariani et al., "Multi-Source Diffusion Models", ICLR 2024): they need the stems in training."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -31,10 +29,6 @@ class MSDM(DiffusionSeparator):
         self.denoiser, _ = load_denoiser(checkpoint, kind="msdm", rate=SAMPLE_RATE, stems=STEMS)
 
     @classmethod
-    def weights(cls, **arguments: Any) -> Iterable[Path]:
-        return [Path(arguments["checkpoint"])]
-
-    @classmethod
     def passes(cls, stems: int) -> int:
         return 1
 
@@ -58,10 +52,6 @@ class WeakMSDM(DiffusionSeparator):
         self.denoisers = list(_of_each_stem(checkpoint).values())
 
     @classmethod
-    def weights(cls, **arguments: Any) -> Iterable[Path]:
-        return [Path(path) for path in arguments["checkpoint"].values()]
-
-    @classmethod
     def passes(cls, stems: int) -> int:
         return stems
 
@@ -79,10 +69,6 @@ class MSDMGenerator(DiffusionGenerator):
     def __init__(self, checkpoint: str, sigmas: torch.Tensor, sampler: Sampler, bf16: bool = False) -> None:
         super().__init__(sigmas, sampler, bf16)
         self.denoiser, _ = load_denoiser(checkpoint, kind="msdm", rate=SAMPLE_RATE, stems=STEMS)
-
-    @classmethod
-    def weights(cls, **arguments: Any) -> Iterable[Path]:
-        return [Path(arguments["checkpoint"])]
 
     @classmethod
     def passes(cls, stems: int) -> int:
@@ -109,10 +95,6 @@ class WeakMSDMGenerator(DiffusionGenerator):
     ) -> None:
         super().__init__(sigmas, sampler, bf16)
         self.denoisers = _of_each_stem(checkpoint)
-
-    @classmethod
-    def weights(cls, **arguments: Any) -> Iterable[Path]:
-        return [Path(path) for path in arguments["checkpoint"].values()]
 
     @classmethod
     def lacks(cls, stems: Sequence[str], given: Sequence[str]) -> str:

@@ -145,13 +145,15 @@ def make_table(
                 _cells(maker, row, group, found, estimates[baseline][g] if baseline not in (None, name) else None)
                 for g, (group, found) in enumerate(zip(config["groups"], estimates[name], strict=True))
             ),
-            tracks=maker.counts(row, list(row.systems))[0],
-            expected=maker.counts(row, list(row.systems))[1],
-            units=tuple(unit.id for unit in _scored_units(row, plan)),
+            tracks=tracks,
+            expected=expected,
+            units=tuple(unit.id for unit in units),
             notes=_notes(row, plan, shown, store, provenance),
-            seconds=seconds_of(list(_scored_units(row, plan)), store),
+            seconds=seconds_of(units, store),
         )
         for name, row in rows.items()
+        for tracks, expected in [maker.counts(row, list(row.systems))]
+        for units in [list(_scored_units(row, plan))]
     )
     groups = tuple(
         Group(group["title"], _signature(group, used, metrics), tuple(group["columns"]), sums_up(group))

@@ -22,6 +22,12 @@ from gmsdi.system import Batch, Derived, Request
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 """What is wrong with the disk, not with a unit: it ends the run; what is finished stays."""
 
+
+def ends_the_run(error: Exception) -> bool:
+    """Whether what went wrong is the disk's fault, and no unit's."""
+    return isinstance(error, OSError) and error.errno in FULL
+
+
 REPORTED = 5
 """Failures of a system that are shown as they happen; all are recorded."""
 
@@ -113,7 +119,7 @@ class Worker(ABC):
         try:
             self.store.record_outputs(self.compute(units))
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in FULL:
+            if ends_the_run(error):
                 raise
             if len(units) > 1:
                 return {key: failure for unit in units for key, failure in self.run([unit]).items()}

@@ -87,12 +87,13 @@ class Frechet(Distance):
             for which in ("real", "generated")
         )
         every = np.ones(len(tracks))
-        value = frechet(real.drawn(every), generated.drawn(every))
+        whole = generated.drawn(every)
+        value = frechet(real.drawn(every), whole)
         replicas = [
             frechet(real.drawn(drawn), generated.drawn(drawn)) if np.count_nonzero(drawn) > 1 else np.nan
             for drawn in times
         ]
-        return Estimate.resampled(value, generated.count, np.array(replicas), generated.note)
+        return Estimate.resampled(value, whole.count, np.array(replicas), _note(whole))
 
 
 @dataclass(frozen=True)
@@ -117,18 +118,15 @@ class Sums:
         """Of each track so many times."""
         return Statistics(int(times @ self.counts), times @ self.totals, np.tensordot(times, self.outers, axes=1))
 
-    @property
-    def count(self) -> int:
-        """Of all embeddings."""
-        return int(self.counts.sum())
 
-    @property
-    def note(self) -> str:
-        """What to know of the covariance."""
-        features = self.totals.shape[1]
-        if self.count > features:
-            return ""
-        return f"rank-deficient: {self.count} embeddings of {features} features; its bias is large, compare only within the table"
+def _note(embeddings: Statistics) -> str:
+    """What to know of their covariance."""
+    if not embeddings.deficient:
+        return ""
+    return (
+        f"rank-deficient: {embeddings.count} embeddings of {len(embeddings.total)} features; its bias is large, "
+        "compare only within the table"
+    )
 
 
 class FrechetInfinity(Distance):

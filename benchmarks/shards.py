@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from benchmarks.device import usable
-from benchmarks.execute import FULL, Failures, NotCovered, execute
+from benchmarks.execute import Failures, NotCovered, ends_the_run, execute
 from benchmarks.launch import Job, Missing, in_order, to_do
 from benchmarks.plan import Plan, WorkUnit
 from benchmarks.provenance import provenance
@@ -56,7 +56,7 @@ class Shard:
             try:
                 failures |= self._compute_part(todo, job, missing)
             except Exception as error:
-                if isinstance(error, OSError) and error.errno in FULL:
+                if ends_the_run(error):
                     raise
                 broken.append(error)  # a system that cannot be made: the others of the shard can
         if broken:

@@ -4,10 +4,8 @@ Source: Postolache et al., "Generalized Multi-Source Inference for Text Conditio
 γ, the guidance scale and the noise levels are not published: the ones in ``configs/generation`` are ours.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,10 +67,6 @@ class Prompted(DiffusionGenerator):
         self.encoder = build_encoder(manifest.config["text"])
         self.guidance = guidance
         self.negatives = negatives
-
-    @classmethod
-    def weights(cls, **arguments: Any) -> Iterable[Path]:
-        return [Path(arguments["checkpoint"])]
 
     def against(self, descriptions: Sequence[str]) -> tuple[Prompt, ...]:
         """The prompts of the sources ``descriptions``."""

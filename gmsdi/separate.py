@@ -5,8 +5,7 @@ scale, the negative prompts and the noise levels are not published: the ones in 
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -69,10 +68,6 @@ class GMSDI(DiffusionSeparator):
         self.guidance = guidance
         descriptions = _of_stems(prompts or {stem: stem for stem in STEMS}, "prompts")
         self.prompts = self.ask(descriptions, None if negatives is None else _of_stems(negatives, "negatives"))
-
-    @classmethod
-    def weights(cls, **arguments: Any) -> Iterable[Path]:
-        return [Path(arguments["checkpoint"])]
 
     @abstractmethod
     def ask(self, descriptions: Sequence[str], negatives: Sequence[str] | None) -> Any:

@@ -1,7 +1,6 @@
 """Systems that are made from checkpoints."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +8,14 @@ from gmsdi import checkpoint
 from gmsdi.system import System
 
 
-class Trained(System, ABC):
+class Trained(System):
     """A separator or a generator that is made from checkpoints."""
 
     @classmethod
-    @abstractmethod
     def weights(cls, **arguments: Any) -> Iterable[Path]:
-        """The checkpoints that the constructor's arguments name."""
+        """The checkpoints that the constructor's argument ``checkpoint`` names: one, or several in a mapping."""
+        checkpoints = arguments["checkpoint"]
+        return [Path(path) for path in (checkpoints.values() if isinstance(checkpoints, Mapping) else [checkpoints])]
 
     @classmethod
     def identify(cls, **arguments: Any) -> dict[str, Any]:

@@ -8,6 +8,8 @@ A set of embeddings is known by its sums alone, so those of tracks, shards and r
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import numpy as np
 import numpy.typing as npt
@@ -115,8 +117,8 @@ def extrapolate(
     counts, distances = [], []
     for size in sizes:
         places = random.permutation(len(excerpts))[:size]
-        drawn = _together([excerpts[place] for place in places])
-        real = reference if isinstance(reference, Statistics) else _together([reference[place] for place in places])
+        drawn = reduce(add, [excerpts[place] for place in places])
+        real = reference if isinstance(reference, Statistics) else reduce(add, [reference[place] for place in places])
         counts.append(drawn.count)
         distances.append(frechet(real, drawn))
     inverse, found = 1 / np.array(counts), np.array(distances)
@@ -124,11 +126,3 @@ def extrapolate(
     residual, spread = found - (value + slope * inverse), found - found.mean()
     r2 = 1 - float(residual @ residual) / float(spread @ spread) if spread @ spread > 0 else 1.0
     return Extrapolation(float(value), float(slope), r2, tuple(int(size) for size in sizes), tuple(distances))
-
-
-def _together(some: Sequence[Statistics]) -> Statistics:
-    return Statistics(
-        sum(each.count for each in some),
-        np.sum([each.total for each in some], axis=0),
-        np.sum([each.outer for each in some], axis=0),
-    )

@@ -5,11 +5,10 @@ import time
 from collections.abc import Iterator
 
 import torch
-from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from benchmarks import config
-from benchmarks.perf.systems import WARM_UP
+from benchmarks.perf.systems import WARM_UP, built
 from gmsdi import SAMPLE_RATE, STEMS
 from gmsdi.errors import GmsdiError
 from gmsdi.generate import DiffusionGenerator
@@ -33,18 +32,14 @@ def report() -> None:
 
 def measured(systems: DictConfig, samples: int, device: str) -> Iterator[str]:
     """A line for each diffusion generator; "-" for what it cannot do."""
-    for node in systems.values():
-        if not issubclass(get_class(node.generator._target_), DiffusionGenerator):
-            continue
-        try:
-            generator = config.build(node.generator)
-        except GmsdiError as error:
-            yield f"{node.label}: skipped: {error}"
+    for label, generator in built(systems, "generator", DiffusionGenerator):
+        if isinstance(generator, GmsdiError):
+            yield f"{label}: skipped: {generator}"
             continue
         requests = [request(count, samples, device) for count in range(1, len(STEMS) + 1)]
         able = [not generator.lacks(each.stems, tuple(each.given)) for each in requests]
         seconds = [f"{measure(generator, each):.2f}" if can else "-" for each, can in zip(requests, able, strict=True)]
-        yield f"{node.label}: {', '.join(seconds)} s; {len(generator.sigmas) - 1} steps"
+        yield f"{label}: {', '.join(seconds)} s; {len(generator.sigmas) - 1} steps"
 
 
 def request(count: int, samples: int, device: str) -> Request:

@@ -69,15 +69,21 @@ def report() -> None:
 
 def measured(systems: DictConfig, batch: Batch) -> Iterator[str]:
     """A line for each diffusion system; systems that are made of others' outputs cost what those cost, and have none."""
+    for label, separator in built(systems, "separator", DiffusionSeparator):
+        if isinstance(separator, GmsdiError):
+            yield f"{label}: skipped: {separator}"
+        else:
+            yield measure(separator, batch).line(label)
+
+
+def built(systems: DictConfig, key: str, kind: type) -> Iterator[tuple[str, Any]]:
+    """The systems of a ``kind``, by the ``key`` of their nodes, with their labels; or why one cannot be made."""
     for node in systems.values():
-        if not issubclass(get_class(node.separator._target_), DiffusionSeparator):
-            continue
-        try:
-            separator = config.build(node.separator)
-        except GmsdiError as error:
-            yield f"{node.label}: skipped: {error}"
-            continue
-        yield measure(separator, batch).line(node.label)
+        if issubclass(get_class(node[key]._target_), kind):
+            try:
+                yield node.label, config.build(node[key])
+            except GmsdiError as error:
+                yield node.label, error
 
 
 def chunks(dataset: Dataset, protocol: Protocol, device: str) -> Batch:
