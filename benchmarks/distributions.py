@@ -17,6 +17,7 @@ from benchmarks.identity import digest
 from benchmarks.journal import Record
 from benchmarks.measures import Estimate, Floats, Measure, average, difference
 from benchmarks.metrics.judges import Judge
+from benchmarks.notices import Advance, progress
 from benchmarks.plan import Plan, WorkUnit
 from benchmarks.spec import SystemSpec, Task
 from benchmarks.stats import FEWEST, holm
@@ -97,13 +98,16 @@ class Maker:
         tracks = [found[self.plan.tracks[place].name]["excerpts"] for place in present]
         return measure(tracks, self.times[:, present], self.store.read_embeddings)
 
-    def columns(self, row: Row, group: Mapping[str, Any]) -> list[Estimate]:
-        """Of one row and group, each the mean over its tasks."""
-        of_task = {
-            task: self.estimate(row, group["measure"], task)
-            for task in dict.fromkeys(task for tasks in group["columns"].values() for task in tasks)
-        }
-        return [average([of_task[task] for task in tasks]) for tasks in group["columns"].values()]
+    def estimates(self, row: Row, groups: Sequence[Mapping[str, Any]], advance: Advance) -> list[list[Estimate]]:
+        """Of one row: of each group the columns, each the mean over its tasks."""
+        of_task = {}
+        for name, task in _wanted(groups):
+            of_task[name, task] = self.estimate(row, name, task)
+            advance()
+        return [
+            [average([of_task[group["measure"], task] for task in tasks]) for tasks in group["columns"].values()]
+            for group in groups
+        ]
 
     def counts(self, row: Row, tasks: Sequence[str]) -> tuple[int, int]:
         """How many tracks are scored, and how many there should be, of that task of a row that lacks most."""
@@ -134,7 +138,8 @@ def make_table(
     count = len(plan.tracks)
     times = np.random.default_rng(STATISTICS_SEED).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
     maker = Maker(plan, store, used, times.astype(np.float64))
-    estimates = {name: [maker.columns(row, group) for group in config["groups"]] for name, row in rows.items()}
+    with progress("comparing distributions", len(rows) * len(_wanted(config["groups"]))) as advance:
+        estimates = {name: maker.estimates(row, config["groups"], advance) for name, row in rows.items()}
     baseline = config["baseline"] if config["baseline"] in rows else None
     measured = tuple(
         MeasuredRow(
@@ -180,6 +185,12 @@ def make_table(
         better=decisive.better,
         pieces=decisive.pieces,
     )
+
+
+def _wanted(groups: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """The measures and tasks of all columns, each pair once: groups share them."""
+    pairs = ((group["measure"], task) for group in groups for tasks in group["columns"].values() for task in tasks)
+    return list(dict.fromkeys(pairs))
 
 
 def _signature(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.journal import Record
-from benchmarks.metrics.frechet import Statistics, extrapolate, frechet
+from benchmarks.metrics.frechet import Statistics, extrapolate, frechet, in_their_span
 from benchmarks.metrics.judges import Agreements, Judge
 from benchmarks.metrics.kernel import discrepancy
 from benchmarks.stats import FEWEST
@@ -69,9 +69,13 @@ class Measure(ABC):
 class Distance(Measure):
     """Of the embeddings of the generated mixes from those of the real ones of the same excerpts."""
 
-    def embeddings(self, tracks: Sequence[Sequence[Record]], which: str, read: Read) -> list[list[Floats]]:
-        """By track and excerpt."""
-        return [[read(excerpt[which]) for excerpt in track] for track in tracks]
+    def by_excerpt(self, tracks: Sequence[Sequence[Record]], which: str, read: Read) -> list[Floats]:
+        """Embeddings ``[n, d]`` of each excerpt of all tracks."""
+        return [read(excerpt[which]) for track in tracks for excerpt in track]
+
+    def by_track(self, tracks: Sequence[Sequence[Record]], which: str, read: Read) -> list[Floats]:
+        """Embeddings ``[n, d]`` of each track."""
+        return [np.concatenate([read(excerpt[which]) for excerpt in track]) for track in tracks]
 
 
 class Frechet(Distance):
@@ -82,18 +86,17 @@ class Frechet(Distance):
     signature = "fad|reference:same-excerpts|cov:unbiased|v:1"
 
     def __call__(self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read) -> Estimate:
-        real, generated = (
-            Sums.of([np.concatenate(track) for track in self.embeddings(tracks, which, read)])
-            for which in ("real", "generated")
-        )
+        sides = [self.by_track(tracks, which, read) for which in ("real", "generated")]
+        features, count = sides[1][0].shape[1], sum(map(len, sides[1]))
+        narrow = iter(in_their_span(*sides[0], *sides[1]))
+        real, generated = (Sums.of([next(narrow) for _ in side]) for side in sides)
         every = np.ones(len(tracks))
-        whole = generated.drawn(every)
-        value = frechet(real.drawn(every), whole)
+        value = frechet(real.drawn(every), generated.drawn(every))
         replicas = [
             frechet(real.drawn(drawn), generated.drawn(drawn)) if np.count_nonzero(drawn) > 1 else np.nan
             for drawn in times
         ]
-        return Estimate.resampled(value, whole.count, np.array(replicas), _note(whole))
+        return Estimate.resampled(value, count, np.array(replicas), _note(count, features))
 
 
 @dataclass(frozen=True)
@@ -119,13 +122,12 @@ class Sums:
         return Statistics(int(times @ self.counts), times @ self.totals, np.tensordot(times, self.outers, axes=1))
 
 
-def _note(embeddings: Statistics) -> str:
-    """What to know of their covariance."""
-    if not embeddings.deficient:
+def _note(count: int, features: int) -> str:
+    """What to know of the covariance of so many embeddings: its rank is ``count`` − 1 at most."""
+    if count > features:
         return ""
     return (
-        f"rank-deficient: {embeddings.count} embeddings of {len(embeddings.total)} features; its bias is large, "
-        "compare only within the table"
+        f"rank-deficient: {count} embeddings of {features} features; its bias is large, compare only within the table"
     )
 
 
@@ -135,12 +137,8 @@ class FrechetInfinity(Distance):
     signature = f"fad-inf|reference:same-excerpts|subsets:0.6-1 of both|seed:{SEED}|v:1"
 
     def __call__(self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read) -> Estimate:
-        real, generated = (
-            [Statistics.of(excerpt) for track in self.embeddings(tracks, which, read) for excerpt in track]
-            for which in ("real", "generated")
-        )
-        found = extrapolate(real, generated, SEED, fewest=0.6)
-        return Estimate(found.value, sum(each.count for each in generated))
+        real, generated = (self.by_excerpt(tracks, which, read) for which in ("real", "generated"))
+        return Estimate(extrapolate(real, generated, SEED, fewest=0.6).value, sum(map(len, generated)))
 
 
 class Kernel(Distance):
@@ -149,9 +147,7 @@ class Kernel(Distance):
     signature = "kad|reference:same-excerpts|pairs:different-songs|kernel:gauss-median|x1000|v:1"
 
     def __call__(self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read) -> Estimate:
-        real, generated = (
-            [np.concatenate(track) for track in self.embeddings(tracks, which, read)] for which in ("real", "generated")
-        )
+        real, generated = (self.by_track(tracks, which, read) for which in ("real", "generated"))
         found = discrepancy(real, generated)
         value = 1000 * found.value(np.ones(len(tracks)))
         replicas = np.array([1000 * found.value(drawn) for drawn in times])

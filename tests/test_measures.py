@@ -83,6 +83,13 @@ def test_too_few_embeddings_are_told_of() -> None:
     assert Frechet()(tracks, draws(3), reader(embeddings)).note == ""
 
 
+def test_many_features_are_told_of_though_only_their_span_counts() -> None:
+    tracks, embeddings = made(4, 1, shift=0.1, features=200)
+    found = Frechet()(tracks, draws(4), reader(embeddings))
+    assert "rank-deficient: 16 embeddings of 200 features" in found.note
+    assert found.value == pytest.approx(200 * 0.01, rel=1e-5)
+
+
 def test_fad_infinity_takes_the_bias_off() -> None:
     """Two samples of one law: what FAD shows of them is bias alone."""
     tracks, embeddings = made(60, 1, shift=0.0, features=40)

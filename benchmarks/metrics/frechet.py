@@ -8,8 +8,6 @@ A set of embeddings is known by its sums alone, so those of tracks, shards and r
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 
 import numpy as np
 import numpy.typing as npt
@@ -52,10 +50,17 @@ class Statistics:
         covariance: Floats = (self.outer - self.count * np.outer(self.mean, self.mean)) / (self.count - 1)
         return covariance
 
-    @property
-    def deficient(self) -> bool:
-        """Whether there are too few embeddings for a covariance of full rank: of n of them it has n − 1 at most."""
-        return self.count <= len(self.total)
+
+def in_their_span(*sets: Floats) -> list[Floats]:
+    """Embeddings ``[n, d]`` by their coordinates in the space that all of them span, when that has fewer dimensions than ``d``.
+
+    No distance changes, and a covariance of some hundred dimensions takes a hundredth of what one of 2048 features does.
+    """
+    rows = np.concatenate(sets)
+    if len(rows) >= rows.shape[1]:
+        return list(sets)
+    basis, _ = np.linalg.qr(rows.T)  # [d, all n]
+    return [each @ basis for each in sets]
 
 
 def frechet(one: Statistics, other: Statistics) -> float:
@@ -98,17 +103,17 @@ class Extrapolation:
 
 
 def extrapolate(
-    reference: Statistics | Sequence[Statistics],
-    excerpts: Sequence[Statistics],
+    reference: Sequence[Floats],
+    excerpts: Sequence[Floats],
     seed: int,
     *,
     points: int = 15,
     fewest: float = 0.4,
 ) -> Extrapolation:
-    """FAD∞ of ``excerpts``: distances of ``points`` random subsets, drawn without replacement, from a share ``fewest`` up to all.
+    """FAD∞ of excerpts by the embeddings ``[n, d]`` of each: distances of ``points`` random subsets, from a share ``fewest`` up to all.
 
-    A ``reference`` of the same excerpts, one by one, is drawn with them: what both sides share makes a whole one too near to a subset.
-    ``BadInputError`` when there are too few excerpts for different subsets.
+    Subsets are drawn without replacement. The ``reference`` is of the same excerpts, one by one, and is drawn with them: what both
+    sides share makes a whole one too near to a subset. ``BadInputError`` when there are too few excerpts for different subsets.
     """
     sizes = np.unique(np.linspace(fewest * len(excerpts), len(excerpts), points).round().astype(int))
     if len(sizes) < 3 or sizes[0] < 2:
@@ -117,10 +122,9 @@ def extrapolate(
     counts, distances = [], []
     for size in sizes:
         places = random.permutation(len(excerpts))[:size]
-        drawn = reduce(add, [excerpts[place] for place in places])
-        real = reference if isinstance(reference, Statistics) else reduce(add, [reference[place] for place in places])
-        counts.append(drawn.count)
-        distances.append(frechet(real, drawn))
+        real, drawn = in_their_span(*(np.concatenate([side[p] for p in places]) for side in (reference, excerpts)))
+        counts.append(len(drawn))
+        distances.append(frechet(Statistics.of(real), Statistics.of(drawn)))
     inverse, found = 1 / np.array(counts), np.array(distances)
     slope, value = np.polyfit(inverse, found, 1)
     residual, spread = found - (value + slope * inverse), found - found.mean()

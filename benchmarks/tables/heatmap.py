@@ -1,4 +1,4 @@
-"""A table as a heatmap: a line for each system, a field for each column of all groups that have the first group's unit."""
+"""A table as a heatmap: a line for each system, a field for each column of all groups with the first one's signature."""
 
 from typing import TYPE_CHECKING
 
@@ -9,16 +9,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def draw(table: Table, groups: int) -> "Figure":
-    """The figure of the first ``groups`` groups, whose numbers are of one kind. Colours are logarithmic; undefined fields are empty."""
+def draw(table: Table) -> "Figure":
+    """The figure of the groups whose numbers are of the first one's kind. Colours are logarithmic; undefined fields are empty."""
     import matplotlib as mpl
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
 
-    columns = [name for group in table.groups[:groups] for name in group.columns]
-    cells = [[cell for group in row.cells[:groups] for cell in group] for row in table.rows]
+    alike = [g for g, group in enumerate(table.groups) if group.signature == table.groups[0].signature]
+    columns = [name for g in alike for name in table.groups[g].columns]
+    cells = [[cell for g in alike for cell in row.cells[g]] for row in table.rows]
     values = np.array([[np.nan if cell.value is None else cell.value for cell in row] for row in cells])
     shown = values[np.isfinite(values) & (values > 0)]
     low, high = (shown.min(), shown.max()) if shown.size else (1.0, 10.0)
@@ -46,8 +47,8 @@ def draw(table: Table, groups: int) -> "Figure":
             [row.label + (f" ({wording.count(row)})" if row.tracks < row.expected else "") for row in table.rows],
         )
         edge = 0.0
-        for group in table.groups[: groups - 1]:
-            edge += len(group.columns)
+        for g in alike[:-1]:
+            edge += len(table.groups[g].columns)
             axes.axvline(edge - 0.5, color="white", linewidth=3)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
