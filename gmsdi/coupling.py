@@ -1,4 +1,4 @@
-"""What couples sources while they are generated: equation (2) of GMSDI, MSDM's imputation, or nothing.
+"""What couples sources while they are generated: equation (2) of GMSDI, the same on estimates, MSDM's imputation, or nothing.
 
 Source: Postolache et al., "Generalized Multi-Source Inference for Text Conditioned Music Diffusion Models" (ICASSP 2024), equation (2).
 How strong the coupling is, γ, is not published.
@@ -36,20 +36,28 @@ class ProportionalVariance:
 
 
 @dataclass(frozen=True)
-class Coupled(Posterior):
+class Coupling(Posterior):
     """K sources and their mixture at once, ``[B, K + 1, T]`` with the mixture last, each with a denoiser (a prompt) of its own.
 
-    With S = (D − x) / σ² equation (2) has the scores
+    The mixture is that of the sources and of stems that are given: ``mixture`` is their clean sum g ``[B, T]``, zeros when everything
+    is to be generated, and ``given_noise`` ``[B, T]`` the sum of their noises at σ = 1, the same at every level, as on one path of the
+    probability flow.
+    """
+
+    given_noise: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Coupled(Coupling):
+    """Equation (2). With S = (D − x) / σ² it has the scores
 
         of x_k:  S(x_k, z_k, σ) + (y − g(σ) − Σ_l x_l) / γ_x
         of y  :  S(y, z_1 ⊗ … ⊗ z_K, σ) + (g(σ) + Σ_l x_l − y) / γ_y
 
-    and the drift dx/dσ is −σ times a score. g(σ) is the sum of stems that are given, perturbed to σ: ``mixture`` is their clean sum
-    ``[B, T]``, zeros when everything is to be generated, and ``given_noise`` ``[B, T]`` the sum of their noises at σ = 1, the same at
-    every level, as on one path of the probability flow. With infinite γ nothing couples: K + 1 independent samples.
+    where g(σ) is what is given, perturbed to σ, and the drift dx/dσ is −σ times a score. With infinite γ nothing couples: K + 1
+    independent samples.
     """
 
-    given_noise: torch.Tensor
     gamma_sources: Strength
     gamma_mixture: Strength
 
@@ -60,6 +68,31 @@ class Coupled(Posterior):
         pull[:, :-1] = lacking[:, None] / self.gamma_sources(sigma)
         pull[:, -1] = -lacking / self.gamma_mixture(sigma)
         return x, self._own(x, sigma) - sigma * pull
+
+
+@dataclass(frozen=True)
+class CoupledEstimates(Coupling):
+    """The mixture is y = g + Σ_k x_k on the *estimates*, as in ``gmsdi.posterior.Projected``, and the drift leads to those.
+
+    Not in the paper. Let the estimates D_k of the sources have a variance v, and D_y of the mixture ρ v. Conditioned on the sum, the
+    means move by what is lacking, r = D_y − g − Σ_l D_l: each source by r / (K + ρ), the mixture by −ρ r / (K + ρ). There is no noise
+    in r, so sources, mixture and what is given add up at every step, and what is given needs no noise either.
+
+    ρ = 1 + (σ / ``trusted``)²: far above ``trusted`` the mixture follows its sources, far below they are equals. It is there for a
+    fault that ties between independent models have, equation (2), too: of Gaussians of deviations a and b with y = g + x, x has the
+    mean −g a² / (a² + b²): it takes away from what is given. A network of mixtures is no better while noise hides from it what is
+    given, and a stem that begins as −g stays so.
+    """
+
+    trusted: float
+
+    def drift(self, x: torch.Tensor, sigma: float, below: float) -> tuple[torch.Tensor, torch.Tensor]:
+        estimates = self.denoise(x, sigma)
+        sources, mixture = estimates[:, :-1], estimates[:, -1]
+        yielding = 1 + (sigma / self.trusted) ** 2  # ρ
+        share = (mixture - self.mixture - sources.sum(dim=1)) / (sources.shape[1] + yielding)  # [B, T]
+        together = torch.cat([sources + share[:, None], (mixture - yielding * share)[:, None]], dim=1)
+        return x, (x - together) / sigma
 
 
 class Free(Posterior):

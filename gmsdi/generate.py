@@ -4,15 +4,15 @@ Source: Postolache et al., "Generalized Multi-Source Inference for Text Conditio
 γ, the guidance scale and the noise levels are not published: the ones in ``configs/generation`` are ours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from gmsdi import SAMPLE_RATE, STEMS
-from gmsdi.coupling import Coupled, Free, Strength
-from gmsdi.denoiser import prompted
+from gmsdi.coupling import Coupling, Free
+from gmsdi.denoiser import SourceDenoiser, prompted
 from gmsdi.errors import BadInputError
 from gmsdi.model import build_encoder, load_denoiser
 from gmsdi.posterior import Posterior
@@ -20,6 +20,9 @@ from gmsdi.prompts import Prompt, encode, join, one_against_rest
 from gmsdi.sampler import Sampler, Streams
 from gmsdi.system import Generator, Request
 from gmsdi.trained import Trained
+
+MakeCoupling = Callable[[SourceDenoiser, Tensor, Tensor], Coupling]
+"""A coupling by the denoiser of sources and mixture, the clean sum of what is given and its noise, ``[B, T]`` each."""
 
 
 @dataclass(frozen=True)
@@ -79,24 +82,23 @@ class Prompted(DiffusionGenerator):
 
 
 class PromptGenerator(Prompted):
-    """Equation (2): stems by their prompts together with their mixture, whose prompt is all of them joined, against the null prompt.
+    """Stems by their prompts together with their mixture, whose prompt is all of them joined, against the null prompt.
 
-    ``gamma_sources`` and ``gamma_mixture`` are γ_x and γ_y. With ``negatives`` stems that are given are in the negative prompts, too.
+    ``coupling`` is what links them, equation (2) or another. With ``negatives`` stems that are given are in the negative prompts, too.
     """
 
     def __init__(
         self,
         checkpoint: str,
         guidance: float,
-        gamma_sources: Strength,
-        gamma_mixture: Strength,
+        coupling: MakeCoupling,
         sigmas: Tensor,
         sampler: Sampler,
         negatives: bool = True,
         bf16: bool = False,
     ) -> None:
         super().__init__(checkpoint, guidance, negatives, sigmas, sampler, bf16)
-        self.gamma_sources, self.gamma_mixture = gamma_sources, gamma_mixture
+        self.coupling = coupling
 
     @classmethod
     def passes(cls, stems: int) -> int:
@@ -116,14 +118,8 @@ class PromptGenerator(Prompted):
         start = self.start(request, len(prompts), streams)  # [B, J + 1, T]
         noises = streams.noise(start[:, :1].expand(-1, len(request.given), -1)).sum(dim=1)  # [B, T]
         clean = sum((stem.to(start) for stem in request.given.values()), torch.zeros_like(noises))
-        coupled = Coupled(
-            prompted(denoiser, *self.embeddings(prompts, request.device), self.guidance),
-            clean,
-            noises,
-            self.gamma_sources,
-            self.gamma_mixture,
-        )
-        found = self.sample(coupled, start, streams)
+        denoise = prompted(denoiser, *self.embeddings(prompts, request.device), self.guidance)
+        found = self.sample(self.coupling(denoise, clean, noises), start, streams)
         return Generated(found[:, :-1], found[:, -1])
 
 

@@ -91,6 +91,7 @@ def test_the_settings_are_those_that_were_chosen_on_validation(name: str) -> Non
     ("name", "table"),
     [
         ("gmsdi-generator", "subfad-tune"),
+        ("gmsdi-generator-projected", "subfad-tune"),
         ("msdm-generator", "subfad-tune"),
         ("weak-msdm-generator", "fad"),
         ("gmsdi-source", "fad"),

@@ -87,12 +87,11 @@ def test_what_has_no_joint_model_says_so() -> None:
         ("weak-msdm-generator", ("piano", "bass"), ()),
         ("gmsdi-source", ("piano", "bass"), ()),
         ("gmsdi-generator", ("drums",), ("guitar", "bass")),
+        ("gmsdi-generator-projected", ("drums",), ("guitar", "bass")),
     ],
 )
 def test_what_ships_generates_each_item_as_if_it_were_alone(system: str, stems: tuple, given: tuple) -> None:
-    family = {"msdm-generator": "msdm", "weak-msdm-generator": "weak-msdm", "gmsdi-generator": "gmsdi"}.get(
-        system, system
-    )
+    family = system.replace("-generator", "")
     overrides = ["table=subfad", f"system=[{system}]", f"generation.{family}.sigmas.steps=10", "generation.bf16=false"]
     generator = build(config.load(overrides).systems[system].generator)
     random = torch.Generator().manual_seed(0)

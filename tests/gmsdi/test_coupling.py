@@ -1,4 +1,4 @@
-"""Equation (2): sources and their mixture generated at once, on Gaussians, whose law is known."""
+"""Sources and their mixture generated at once, by equation (2) and on estimates, of Gaussians, whose law is known."""
 
 import math
 from itertools import pairwise
@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gmsdi.coupling import Constant, Coupled, ProportionalVariance
+from gmsdi.coupling import Constant, Coupled, CoupledEstimates, ProportionalVariance
+from gmsdi.posterior import Projected
 from gmsdi.sampler import Sampler, Streams
 from gmsdi.schedule import karras
 
@@ -96,6 +97,49 @@ def test_a_mixture_that_nothing_pulls_is_sampled_from_its_prior_alone() -> None:
     free = generate(200, coupled(200, FREE, FREE))
     torch.testing.assert_close(found[:, -1], free[:, -1], rtol=1e-9, atol=1e-12)
     assert not torch.allclose(found[:, :-1], free[:, :-1])
+
+
+def estimates(items: int, trusted: float, given: Tensor | None = None) -> CoupledEstimates:
+    nothing = torch.zeros(items, 40, dtype=torch.float64)
+    return CoupledEstimates(denoise, nothing if given is None else given, nothing, trusted)
+
+
+def test_on_estimates_sources_mixture_and_what_is_given_add_up() -> None:
+    given = 0.4 * torch.sin(torch.arange(40) / 3.0).double().expand(20, 40)
+    found = generate(20, estimates(20, 0.2, given))
+    torch.testing.assert_close(found[:, -1], given + found[:, :-1].sum(dim=1), rtol=0, atol=1e-12)
+
+
+def test_where_all_are_trusted_alike_the_mixture_is_one_more_source_of_a_sum() -> None:
+    """y = g + Σ x_k is Σ x_k + (−y) = −g, the constraint that separation has."""
+    given = torch.randn(20, 40, dtype=torch.float64)
+    found = generate(20, estimates(20, math.inf, given))
+    sign = torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64)[:, None]
+    streams = Streams(range(20))
+    start = sign * float(SIGMAS[0]) * streams.noise(torch.zeros(20, 3, 40, dtype=torch.float64))
+    separated = Sampler().sample(Projected(denoise, -given), SIGMAS, start, streams)
+    torch.testing.assert_close(found, sign * separated, rtol=1e-9, atol=1e-12)
+
+
+def test_an_untrusted_mixture_only_follows() -> None:
+    given = torch.randn(20, 40, dtype=torch.float64)
+    found, free = generate(20, estimates(20, 1e-9, given)), generate(20, coupled(20, FREE, FREE))
+    torch.testing.assert_close(found[:, :-1], free[:, :-1], rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(found[:, -1], given + found[:, :-1].sum(dim=1), rtol=0, atol=1e-12)
+
+
+def test_a_tie_between_independent_models_takes_away_from_what_is_given() -> None:
+    """Gaussians with y = g + Σ x: x has the mean −g a² / (Σ a² + b²), unless the mixture is not trusted in noise."""
+    given = torch.full((200, 40), 0.3, dtype=torch.float64)
+    expected = -0.3 * DEVIATIONS[:2] ** 2 / DEVIATIONS.square().sum()
+    taken = {
+        trusted: generate(200, estimates(200, trusted, given))[:, :2].mean(dim=(0, 2)) for trusted in (math.inf, 0.01)
+    }
+    assert (taken[math.inf] < 0.5 * expected).all()
+    assert (taken[0.01].abs() < 0.2 * taken[math.inf].abs()).all()
+    strong = ProportionalVariance(1.0)
+    noisy = generate(200, coupled(200, strong, strong, given))[:, :2].mean(dim=(0, 2))
+    assert (noisy < 0.5 * expected).all()
 
 
 def test_an_item_does_not_depend_on_its_batch() -> None:

@@ -1,5 +1,6 @@
 """GMSDI's generator, with a small network of random weights."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from gmsdi import SAMPLE_RATE, STEMS, checkpoint
 from gmsdi.checkpoint import Manifest
-from gmsdi.coupling import ProportionalVariance
+from gmsdi.coupling import Coupled, CoupledEstimates, ProportionalVariance
 from gmsdi.errors import BadInputError
 from gmsdi.generate import Generated, PromptGenerator
 from gmsdi.model import build_denoiser
@@ -20,8 +21,14 @@ TEXT = {"encoder": "TagEncoder", "vocabulary": list(STEMS)}
 LENGTH = 1000
 
 
-@pytest.fixture
-def generator(tmp_path: Path) -> PromptGenerator:
+COUPLINGS = {
+    "noisy": partial(Coupled, gamma_sources=ProportionalVariance(2.0), gamma_mixture=ProportionalVariance(2.0)),
+    "estimates": partial(CoupledEstimates, trusted=1.0),
+}
+
+
+@pytest.fixture(params=COUPLINGS)
+def generator(tmp_path: Path, request: pytest.FixtureRequest) -> PromptGenerator:
     torch.manual_seed(0)
     network = {**NETWORK, "embedding_features": len(STEMS)}
     weights = {
@@ -29,8 +36,7 @@ def generator(tmp_path: Path) -> PromptGenerator:
     }
     path = tmp_path / "gmsdi.safetensors"
     checkpoint.save(path, weights, Manifest("gmsdi", {**network, "text": TEXT}, STEMS, SAMPLE_RATE, None, 7, {}, {}))
-    strength = ProportionalVariance(2.0)
-    return PromptGenerator(str(path), 2.0, strength, strength, karras(20, 1e-3, 2.0), Sampler())
+    return PromptGenerator(str(path), 2.0, COUPLINGS[request.param], karras(20, 1e-3, 2.0), Sampler())
 
 
 def ask(generator: PromptGenerator, prompts: list[str], given: dict[str, torch.Tensor], seeds: list[int]) -> Generated:
