@@ -64,7 +64,7 @@ def compose(sweep: Sweep) -> tuple[DictConfig, dict[str, tuple[str, ...]]]:
     for combination in sweep.combinations:
         found = config.load([*sweep.fixed, *combination]).systems
         for name, node in found.items():
-            row = " ".join([str(name), *(_short(part) for part in combination)])
+            row = " ".join([str(name), *_short(combination)])
             systems[row] = {**OmegaConf.to_container(node, resolve=True), "label": row}  # type: ignore[dict-item]
             rows[row] = combination
     combined.systems = systems
@@ -72,10 +72,15 @@ def compose(sweep: Sweep) -> tuple[DictConfig, dict[str, tuple[str, ...]]]:
     return combined, rows
 
 
-def _short(override: str) -> str:
-    """``guidance=2`` of a long key."""
-    key, value = override.split("=", 1)
-    return f"{key.rpartition('.')[2]}={value}"
+def _short(combination: Sequence[str]) -> list[str]:
+    """``guidance=2`` of a long key; as much of the ends of keys as tells all of them apart."""
+    pairs = [override.split("=", 1) for override in combination]
+    parts = [key.split(".") for key, _ in pairs]
+    for length in range(1, max(map(len, parts), default=0) + 1):
+        names = [".".join(each[-length:]) for each in parts]
+        if len(set(names)) == len(names):
+            return [f"{name}={value}" for name, (_, value) in zip(names, pairs, strict=True)]
+    return list(combination)
 
 
 def write(

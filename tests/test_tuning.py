@@ -108,3 +108,13 @@ def test_a_sweep_is_told_from_what_is_fixed() -> None:
 def test_a_key_that_is_new_can_be_swept() -> None:
     sweep = tuning.read_sweep(["+sampling.new=1,2", "seed=3"])
     assert sweep.swept == (("+sampling.new=1", "+sampling.new=2"),)
+
+
+def test_keys_that_end_alike_are_told_apart() -> None:
+    keys = [f"generation.gmsdi.coupling.{side}.factor=1,4" for side in ("gamma_sources", "gamma_mixture")]
+    _, rows = tuning.compose(tuning.read_sweep(["table=subfad-tune", *keys]))
+    assert list(rows) == [
+        f"gmsdi-generator gamma_sources.factor={sources} gamma_mixture.factor={mixture}"
+        for sources in (1, 4)
+        for mixture in (1, 4)
+    ]
