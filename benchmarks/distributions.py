@@ -5,7 +5,7 @@ A row is a node of ``systems``, which is a system for each task; a column is the
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -95,8 +95,9 @@ class Maker:
         present = [place for place, track in enumerate(self.plan.tracks) if track.name in found]
         if len(present) < FEWEST:
             return Estimate(None, reason=f"{len(present)} songs are scored, which is too few")
-        tracks = [found[self.plan.tracks[place].name]["excerpts"] for place in present]
-        return measure(tracks, self.times[:, present], self.store.read_embeddings)
+        names = tuple(self.plan.tracks[place].name for place in present)
+        excerpts = [found[name]["excerpts"] for name in names]
+        return replace(measure(excerpts, self.times[:, present], self.store.read_embeddings), tracks=names)
 
     def estimates(self, row: Row, groups: Sequence[Mapping[str, Any]], advance: Advance) -> list[list[Estimate]]:
         """Of one row: of each group the columns, each the mean over its tasks."""

@@ -1,6 +1,7 @@
 """What the verbs of the command line do, given a composed config. Each returns an exit code."""
 
 import logging
+import math
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -197,6 +198,8 @@ def generate(config: DictConfig) -> int:
     from gmsdi import SAMPLE_RATE
 
     _require_batch_size(config)
+    if not math.isfinite(config.seconds):
+        raise BadInputError(f"seconds={config.seconds}: give a number")
     given = Path(config.given) if config.given else None
     samples = round(config.seconds * SAMPLE_RATE)
     order = Order(tuple(words(config.prompt)), given, config.n, samples, config.seed, Path(config.out))
@@ -259,6 +262,13 @@ def job_of(config: DictConfig, store: Store) -> Job:
             raise BadInputError(f"metric={name} is for {use}, which table={config.table.name} is not")
     dataset = _dataset(config)
     plan = make_plan(dataset.manifest, build(config.protocol), systems, config.seed)
+    seconds = plan.protocol.chunk / plan.manifest.rate
+    for name, metric in zip(config.metrics, metrics, strict=True):
+        if isinstance(metric, Judge) and seconds < metric.shortest:
+            raise BadInputError(
+                f"protocol.chunk={plan.protocol.chunk}: {seconds:.2f} s are too short for metric={name}, "
+                f"which needs {metric.shortest:.2f} s"
+            )
     return Job(plan, dataset, metrics, store, config.batch_size, cast(KeepAudio, keep_audio), config.device)
 
 

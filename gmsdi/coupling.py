@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from gmsdi.errors import BadInputError
 from gmsdi.posterior import Posterior
 
 Strength = Callable[[float], float]
@@ -21,6 +22,9 @@ class Constant:
 
     value: float
 
+    def __post_init__(self) -> None:
+        _require_positive("a constant γ", self.value)
+
     def __call__(self, sigma: float) -> float:
         return self.value
 
@@ -30,6 +34,9 @@ class ProportionalVariance:
     """γ(σ) = ``factor`` σ²: as strong at every level as the noise lets it be."""
 
     factor: float
+
+    def __post_init__(self) -> None:
+        _require_positive("γ / σ²", self.factor)
 
     def __call__(self, sigma: float) -> float:
         return self.factor * sigma**2
@@ -76,7 +83,7 @@ class CoupledEstimates(Coupling):
 
     Not in the paper. Let the estimates D_k of the sources have a variance v, and D_y of the mixture ρ v. Conditioned on the sum, the
     means move by what is lacking, r = D_y − g − Σ_l D_l: each source by r / (K + ρ), the mixture by −ρ r / (K + ρ). There is no noise
-    in r, so sources, mixture and what is given add up at every step, and what is given needs no noise either.
+    in r, so these estimates and what is given add up at every step, and what is given needs no noise either.
 
     ρ = 1 + (σ / ``trusted``)²: far above ``trusted`` the mixture follows its sources, far below they are equals. It is there for a
     fault that ties between independent models have, equation (2), too: of Gaussians of deviations a and b with y = g + x, x has the
@@ -85,6 +92,9 @@ class CoupledEstimates(Coupling):
     """
 
     trusted: float
+
+    def __post_init__(self) -> None:
+        _require_positive("trusted", self.trusted)
 
     def drift(self, x: torch.Tensor, sigma: float, below: float) -> tuple[torch.Tensor, torch.Tensor]:
         estimates = self.denoise(x, sigma)
@@ -116,3 +126,8 @@ class Imputed(Free):
     def drift(self, x: torch.Tensor, sigma: float, below: float) -> tuple[torch.Tensor, torch.Tensor]:
         noised = self.clean + sigma * self.noise(self.clean)
         return super().drift(torch.where(self.known[:, None], noised, x), sigma, below)
+
+
+def _require_positive(what: str, value: float) -> None:
+    if not value > 0:
+        raise BadInputError(f"{what} is {value}; it must be above 0 (.inf: no coupling)")

@@ -5,7 +5,6 @@ Source: Postolache et al., "Generalized Multi-Source Inference for Text Conditio
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,17 +22,6 @@ from gmsdi.trained import Trained
 
 MakeCoupling = Callable[[SourceDenoiser, Tensor, Tensor], Coupling]
 """A coupling by the denoiser of sources and mixture, the clean sum of what is given and its noise, ``[B, T]`` each."""
-
-
-@dataclass(frozen=True)
-class Generated:
-    """``stems`` ``[B, J, T]`` that were asked for, and the ``mixture`` ``[B, T]`` that was sampled beside them.
-
-    The stems with those that were given add up to about the mixture, the nearer the stronger the coupling.
-    """
-
-    stems: Tensor
-    mixture: Tensor
 
 
 class DiffusionGenerator(Trained, Generator):
@@ -63,7 +51,7 @@ class Prompted(DiffusionGenerator):
     """
 
     def __init__(
-        self, checkpoint: str, guidance: float, negatives: bool, sigmas: Tensor, sampler: Sampler, bf16: bool
+        self, checkpoint: str, guidance: float, negatives: bool, sigmas: Tensor, sampler: Sampler, bf16: bool = False
     ) -> None:
         super().__init__(sigmas, sampler, bf16)
         self.denoiser, manifest = load_denoiser(checkpoint, kind="gmsdi", rate=SAMPLE_RATE, stems=STEMS)
@@ -104,12 +92,9 @@ class PromptGenerator(Prompted):
     def passes(cls, stems: int) -> int:
         return 2 * (stems + 1)  # prompts and negatives, of the mixture too
 
-    def generate(self, request: Request) -> Tensor:
-        return self.with_mixture(request).stems
-
     @torch.inference_mode()
-    def with_mixture(self, request: Request) -> Generated:
-        """What was asked for, and the mixture beside it. ``BadInputError`` when that is nothing, or a stem occurs twice."""
+    def generate(self, request: Request) -> Tensor:
+        """``BadInputError`` when nothing is asked for, or a stem occurs twice."""
         _require_different(request)
         count, descriptions = len(request.stems), [*request.stems, *request.given]
         prompts = [*self.against(descriptions)[:count], Prompt(join(descriptions))]
@@ -119,23 +104,11 @@ class PromptGenerator(Prompted):
         noises = streams.noise(start[:, :1].expand(-1, len(request.given), -1)).sum(dim=1)  # [B, T]
         clean = sum((stem.to(start) for stem in request.given.values()), torch.zeros_like(noises))
         denoise = prompted(denoiser, *self.embeddings(prompts, request.device), self.guidance)
-        found = self.sample(self.coupling(denoise, clean, noises), start, streams)
-        return Generated(found[:, :-1], found[:, -1])
+        return self.sample(self.coupling(denoise, clean, noises), start, streams)[:, :-1]
 
 
 class SourceGenerator(Prompted):
     """The network of mixtures as a model of single sources, S(x_k, z_k, σ): each stem by itself, to go with nothing."""
-
-    def __init__(
-        self,
-        checkpoint: str,
-        guidance: float,
-        negatives: bool,
-        sigmas: Tensor,
-        sampler: Sampler,
-        bf16: bool = False,
-    ) -> None:
-        super().__init__(checkpoint, guidance, negatives, sigmas, sampler, bf16)
 
     @classmethod
     def lacks(cls, stems: Sequence[str], given: Sequence[str]) -> str:

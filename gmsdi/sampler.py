@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from gmsdi.errors import GmsdiError
+from gmsdi.errors import BadInputError, GmsdiError
 from gmsdi.posterior import Posterior
 
 MOST_CHURN = math.sqrt(2) - 1
@@ -64,6 +64,10 @@ class Sampler:
     churn: float = 0.0
     resamples: int = 1
     renoise: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (self.churn >= 0 and self.resamples >= 1 and 0 <= self.renoise <= 1):
+            raise BadInputError(f"{self}: churn must be at least 0, resamples at least 1, renoise from 0 to 1")
 
     def sample(self, posterior: Posterior, sigmas: torch.Tensor, start: torch.Tensor, streams: Streams) -> torch.Tensor:
         """A sample ``[B, K, T]`` of ``posterior``, from ``start`` ``[B, K, T]`` at ``sigmas[0]`` down to ``sigmas[-1]``, usually 0.

@@ -94,17 +94,18 @@ class Coherence(ABC):
 
 @dataclass(frozen=True)
 class Overlap(Coherence):
-    """The cosine of both sides' waveforms, without its sign: about 0 for different music, however well it fits, and 1 for the same.
+    """The cosine of both sides' waveforms: about 0 for different music, however well it fits, and 1 for the same, −1 in opposite phase.
 
-    What repeats the given stems instead of answering them agrees with their rhythm and harmony better than music does; here it shows.
+    What repeats the given stems, or takes away from them, instead of answering them agrees with their rhythm and harmony better than
+    music does; here it shows.
     """
 
     @property
     def signature(self) -> str:
-        return f"overlap|waveform-cosine|rate:{SAMPLE_RATE}|silence:{SILENT_DB:g}dB|v:1"
+        return f"overlap|waveform-cosine|signed|rate:{SAMPLE_RATE}|silence:{SILENT_DB:g}dB|v:2"
 
     def agreement(self, one: Floats, other: Floats) -> float:
-        return float(abs(one @ other) / np.sqrt((one @ one) * (other @ other)))
+        return float(one @ other / np.sqrt((one @ one) * (other @ other)))
 
 
 @dataclass(frozen=True)

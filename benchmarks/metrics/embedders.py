@@ -29,6 +29,11 @@ class Embedder(ABC):
 
     @property
     @abstractmethod
+    def shortest(self) -> float:
+        """Seconds of audio that it needs."""
+
+    @property
+    @abstractmethod
     def signature(self) -> str:
         """Everything that the embeddings depend on, in one line."""
 
@@ -59,6 +64,10 @@ class LogMel(Embedder):
     offset: float = 0.01
 
     @property
+    def shortest(self) -> float:
+        return (self.hop * (self.frames - 1) + self._transform) / self.rate
+
+    @property
     def signature(self) -> str:
         return (
             f"logmel|rate:{self.rate}|win:{self.window}|hop:{self.hop}|mel:{self.bands}x{self.low:g}-{self.high:g}Hz|"
@@ -73,9 +82,8 @@ class LogMel(Embedder):
             else heard.new_zeros(self._transform // 2 + 1, 0)
         )
         if spectrum.shape[1] < self.frames:
-            seconds = (self.hop * (self.frames - 1) + self._transform) / self.rate
             raise BadInputError(
-                f"audio of {len(samples) / rate:.2f} s is too short for logmel, which needs {seconds:.2f} s"
+                f"audio of {len(samples) / rate:.2f} s is too short for logmel, which needs {self.shortest:.2f} s"
             )
         levels = (self._filters.T @ spectrum.abs() + self.offset).log()  # [bands, all frames]
         pieces = levels.unfold(1, self.frames, self.step)  # [bands, n, frames]

@@ -55,6 +55,11 @@ class Judge(ABC):
         """Everything that the findings depend on, in one line."""
 
     @property
+    def shortest(self) -> float:
+        """Seconds that a piece must have to be judged at all."""
+        return 0.0
+
+    @property
     @abstractmethod
     def modules(self) -> tuple[str, ...]:
         """Where the code is that decides what it finds."""
@@ -76,6 +81,10 @@ class Embedding(Judge):
     @property
     def signature(self) -> str:
         return self.embedder.signature
+
+    @property
+    def shortest(self) -> float:
+        return self.embedder.shortest
 
     @property
     def modules(self) -> tuple[str, ...]:

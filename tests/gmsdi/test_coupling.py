@@ -1,6 +1,7 @@
 """Sources and their mixture generated at once, by equation (2) and on estimates, of Gaussians, whose law is known."""
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gmsdi.coupling import Constant, Coupled, CoupledEstimates, ProportionalVariance
+from gmsdi.errors import BadInputError
 from gmsdi.posterior import Projected
 from gmsdi.sampler import Sampler, Streams
 from gmsdi.schedule import karras
@@ -71,6 +73,28 @@ def test_the_law_of_gaussians_is_that_of_the_linear_flow(gamma_sources: object, 
     expected = covariance(gamma_sources, gamma_mixture)
     np.testing.assert_allclose(np.cov(rows, rowvar=False), expected, atol=0.03 * expected.max())
     assert np.corrcoef(rows[:, 0] + rows[:, 1], rows[:, 2])[0, 1] > 0.5  # the sources follow the mixture
+
+
+def test_the_drift_is_the_equation_with_what_is_given_perturbed() -> None:
+    random = torch.Generator().manual_seed(0)
+    x, given, noise = (
+        torch.randn(shape, generator=random, dtype=torch.float64) for shape in ((5, 3, 7), (5, 7), (5, 7))
+    )
+    sigma, gamma_sources, gamma_mixture = 0.4, 0.6, 1.7
+    coupling = Coupled(denoise, given, noise, Constant(gamma_sources), Constant(gamma_mixture))
+    _, drift = coupling.drift(x, sigma, 0.2)
+    scores = (denoise(x, sigma) - x) / sigma**2
+    whole = given + sigma * noise + x[:, 0] + x[:, 1]
+    for k in (0, 1):
+        torch.testing.assert_close(drift[:, k], -sigma * (scores[:, k] + (x[:, 2] - whole) / gamma_sources))
+    torch.testing.assert_close(drift[:, 2], -sigma * (scores[:, 2] + (whole - x[:, 2]) / gamma_mixture))
+
+
+@pytest.mark.parametrize("make", [Constant, ProportionalVariance, lambda value: estimates(1, value)])
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan])
+def test_a_tie_that_is_none_is_refused(make: Callable[[float], object], value: float) -> None:
+    with pytest.raises(BadInputError, match="must be above 0"):
+        make(value)
 
 
 def test_without_coupling_they_are_independent_samples() -> None:

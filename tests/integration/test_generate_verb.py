@@ -9,7 +9,7 @@ import pytest
 from benchmarks import cli
 from gmsdi import SAMPLE_RATE, audio
 
-FEW = ["generation.gmsdi.sigmas.steps=10", "generation.bf16=false", "seconds=0.4", "device=cpu"]
+FEW = ["generation.gmsdi-projected.sigmas.steps=10", "generation.bf16=false", "seconds=0.4", "device=cpu"]
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -60,6 +60,10 @@ def test_stems_that_are_given_are_part_of_the_mix_as_they_are(
         (["seed=x"], "seed"),
         (["weights.gmsdi=gone.safetensors"], "gone.safetensors: no such checkpoint"),
         (["generation.gmsdi.gidance=2"], "generation.gmsdi.guidance"),
+        (["seconds=nan"], "seconds=nan: give a number"),
+        (["generation.gmsdi-projected.sampler.renoise=2"], "renoise from 0 to 1"),
+        (["generation.gmsdi-projected.sigmas.steps=0"], "one step at least"),
+        (["generation.gmsdi-projected.coupling.trusted=0"], "trusted is 0; it must be above 0"),
     ],
 )
 def test_what_cannot_be_generated_is_one_line(

@@ -194,6 +194,12 @@ def test_rows_are_compared_on_the_same_resamples(run, tmp_path):
     assert f"FAD, all, loud less soft: {less:+.2f}" in " ".join(out.split())
 
 
+def test_excerpts_that_are_too_short_for_the_embedder_are_refused_before_any_work(run, tmp_path):
+    code, _, err = run("run", "table=subfad", "system=[no-stems]", "protocol.chunk=16384")
+    assert code == 4 and "0.74 s are too short for metric=embedding, which needs 0.98 s" in err
+    assert not any((tmp_path / "store").rglob("*.wav"))
+
+
 def test_a_metric_of_the_other_kind_is_refused_before_any_work(run, tmp_path):
     code, _, err = run("run", "table=subfad", "system=[no-stems]", "metric=[si_sdri]")
     assert code == 4 and "metric=si_sdri is for separation" in err

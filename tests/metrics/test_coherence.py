@@ -239,8 +239,9 @@ def test_overlap_is_of_the_very_waveforms() -> None:
     random = np.random.default_rng(0)
     one, other = 0.1 * random.standard_normal((2, 4 * SAMPLE_RATE)).astype(np.float32)
     given = {"bass": one}
-    assert Overlap()(given, {"piano": -3 * one}, SAMPLE_RATE).value == pytest.approx(1)
+    assert Overlap()(given, {"piano": 3 * one}, SAMPLE_RATE).value == pytest.approx(1)
+    assert Overlap()(given, {"piano": -3 * one}, SAMPLE_RATE).value == pytest.approx(-1)
     assert Overlap()(given, {"piano": one + other}, SAMPLE_RATE).value == pytest.approx(0.5**0.5, abs=0.02)
-    assert Overlap()(given, {"drums": other}, SAMPLE_RATE).value < 0.02
+    assert abs(Overlap()(given, {"drums": other}, SAMPLE_RATE).value) < 0.02
     assert Overlap()(given, {"drums": 0 * other}, SAMPLE_RATE).reason == "what is generated is silent"
-    assert Overlap().signature == "overlap|waveform-cosine|rate:22050|silence:-60dB|v:1"
+    assert Overlap().signature == "overlap|waveform-cosine|signed|rate:22050|silence:-60dB|v:2"

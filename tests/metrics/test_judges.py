@@ -70,7 +70,7 @@ def test_equal_audio_is_embedded_once_and_another_embedder_anew() -> None:
 
 def test_an_embedder_that_fails_is_not_swallowed() -> None:
     class Broken(Embedder):
-        features, signature = 1, "broken"
+        features, shortest, signature = 1, 0.1, "broken"
 
         def embed(self, samples: audio.Samples, rate: int) -> torch.Tensor:
             raise RuntimeError("out of memory")
