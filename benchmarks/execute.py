@@ -39,6 +39,9 @@ class NotCovered(Exception):
 Failures = dict[str, Exception]
 """What went wrong, by unit id; and as ``NotCovered`` what was left out."""
 
+Computed = tuple[torch.Tensor, float, str]
+"""The stems ``[K, T]`` of a unit, the seconds that they took, and the device."""
+
 
 def execute(
     system: SystemSpec,
@@ -71,7 +74,7 @@ def execute(
     todo = [unit for unit in todo if unit.excerpt.track in covered]
     with store.leases() as leases, progress(f"{worker.doing}: {_title(system, todo)}", len(todo)) as advance:
         for batch in leases.share(todo, lambda unit: unit.id, pending, batch_size):
-            failures |= worker.run(batch)
+            failures |= worker.run(batch, leases.holds)
             advance(len(batch))
     return failures
 
@@ -102,8 +105,8 @@ class Worker(ABC):
         return True
 
     @abstractmethod
-    def compute(self, units: list[WorkUnit]) -> list[Output]:
-        """Compute and write the outputs of a batch."""
+    def compute(self, units: list[WorkUnit]) -> list[Computed]:
+        """Compute the outputs of a batch."""
 
     def covered(self, units: Sequence[WorkUnit]) -> set[str]:
         """Those of the tracks of ``units`` that the system covers; what it leaves out is said."""
@@ -114,15 +117,19 @@ class Worker(ABC):
             say(f"{self.system.name}: covers {sum(covered.values())} of {len(covered)} songs; not {absent}, …")
         return {track for track in covered if covered[track]}
 
-    def run(self, units: list[WorkUnit]) -> Failures:
-        """Compute and record a batch; returns what failed. A batch that fails is tried unit by unit."""
+    def run(self, units: list[WorkUnit], holds: Callable[[str], bool]) -> Failures:
+        """Compute and record a batch; returns what failed. A batch that fails is tried unit by unit.
+
+        Units that this process, by their ids, no longer ``holds`` are left to who does, who may have recorded them meanwhile.
+        """
         try:
-            self.store.record_outputs(self.compute(units))
+            made = zip(units, self.compute(units), strict=True)
+            self.store.record_outputs([self.write(unit, *each) for unit, each in made if holds(unit.id)])
         except Exception as error:
             if ends_the_run(error):
                 raise
             if len(units) > 1:
-                return {key: failure for unit in units for key, failure in self.run([unit]).items()}
+                return {key: failure for unit in units for key, failure in self.run([unit], holds).items()}
             self.store.record_failure(units[0], error, self.provenance)
             self._report(units[0])
             return {units[0].id: error}
@@ -157,14 +164,14 @@ class Sampling(Worker):
     def sample(self, units: list[WorkUnit], references: audio.Samples) -> torch.Tensor:
         """The outputs ``[B, K, T]`` of units, whose excerpts' true stems are ``references`` ``[B, STEMS, T]``."""
 
-    def compute(self, units: list[WorkUnit]) -> list[Output]:
+    def compute(self, units: list[WorkUnit]) -> list[Computed]:
         references = np.stack([self.read(unit.excerpt) for unit in units])  # [B, STEMS, T]
         began = time.perf_counter()
         with torch.inference_mode():
             stems = self.sample(units, references).cpu()  # [B, K, T]
         seconds = (time.perf_counter() - began) / len(units)
         _require_shape(stems, (len(units), len(self.system.outputs), references.shape[2]), "[B, K, T]")
-        return [self.write(unit, estimate, seconds, self.device) for unit, estimate in zip(units, stems, strict=True)]
+        return [(estimate, seconds, self.device) for estimate in stems]
 
     def read(self, excerpt: Excerpt) -> audio.Samples:
         """The true stems ``[STEMS, T]`` of an excerpt, verified."""
@@ -238,10 +245,10 @@ class Combining(Worker):
     def covers(self, unit: WorkUnit) -> bool:
         return not any(isinstance(self.before.get(each.id), NotCovered) for each in unit.inputs)
 
-    def compute(self, units: list[WorkUnit]) -> list[Output]:
+    def compute(self, units: list[WorkUnit]) -> list[Computed]:
         return [self._combine(unit) for unit in units]
 
-    def _combine(self, unit: WorkUnit) -> Output:
+    def _combine(self, unit: WorkUnit) -> Computed:
         for each in unit.inputs:
             if each.id in self.before and not self.store.has_output(each.id):
                 raise _input_failed(each, self.before[each.id])
@@ -250,7 +257,7 @@ class Combining(Worker):
         _require_shape(stems, outputs.shape[1:], "[K, T]")
         records = [self.store.outputs[each.id] for each in unit.inputs]
         devices = ", ".join(sorted({record.device for record in records}))
-        return self.write(unit, stems, sum(record.seconds for record in records), devices)
+        return stems, sum(record.seconds for record in records), devices
 
 
 def _input_failed(unit: WorkUnit, error: Exception) -> GmsdiError:

@@ -2,8 +2,9 @@
 
 A lease on ``key`` is the file ``ey/key.GENERATION``, in a folder named by how the key ends, so that no folder becomes large. Whoever
 finds the highest generation stale takes over by creating the next one, which again only one process can; so a lease changes hands at
-most once per death, and never to two. A stale lease is one whose process is known to be dead (on this machine) or whose heartbeat
-stopped.
+most once per death. It may be given back between the look and the take-over, and be taken anew: so whoever has created a file looks
+again, and steps back from any other that is not stale. A stale lease is one whose process is known to be dead (on this machine) or
+whose heartbeat stopped.
 """
 
 import json
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -40,7 +41,13 @@ class Leases:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._owner = json.dumps(
-            {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid()), "id": uuid.uuid4().hex}
+            {
+                "host": socket.gethostname(),
+                "namespace": _namespace(),
+                "pid": os.getpid(),
+                "started": _started(os.getpid()),
+                "id": uuid.uuid4().hex,
+            }
         )
 
     def __enter__(self) -> "Leases":
@@ -69,9 +76,16 @@ class Leases:
         except OSError:  # a full disk: a lease without an owner would stay for others to wait for
             path.unlink(missing_ok=True)
             raise
+        if any(other != path and not _is_stale(other) for other in self._generations(key)):
+            path.unlink(missing_ok=True)
+            return False
         with self._lock:
             self._held[key] = path
         return True
+
+    def holds(self, key: str) -> bool:
+        """Whether a lease that was acquired is still ours: another takes over from a process that slept for too long."""
+        return self._is_ours(self._held[key]) and self._generations(key)[-1:] == [self._held[key]]
 
     def release(self, keys: Iterable[str]) -> None:
         """Give leases back; the record of what was done under them must be on disk already."""
@@ -99,7 +113,8 @@ class Leases:
         """Batches of items that no other process has, until every item is done by someone.
 
         ``pending`` looks at the store afresh and says which of some items are still to do. A batch is released when the next one is
-        asked for; items that others hold are looked at again, and taken over when their holder dies.
+        asked for; items that others hold are looked at again, and taken over when their holder dies. So are those that others took
+        over from us.
         """
         waiting = deque(items)
         while waiting:
@@ -111,8 +126,10 @@ class Leases:
             todo = pending(batch)  # less what another process finished between our plan and our lease
             if todo:
                 yield todo
+            held += [item for item in todo if not self.holds(key(item))]
             self.release(key(item) for item in batch)
-            waiting.extend(pending(held))
+            if held:
+                waiting.extend(pending(held))
             if held and not todo:
                 time.sleep(PATIENCE)
 
@@ -143,21 +160,37 @@ def _generation(path: Path) -> int:
 
 def _is_stale(path: Path) -> bool:
     try:
-        silent = time.time() - path.stat().st_mtime
+        status = path.stat()
+        silent = time.time() - status.st_mtime
         owner = json.loads(path.read_text())
     except FileNotFoundError:
         return False  # released just now: the next look will tell
     except ValueError:
         return silent > HEARTBEAT  # created, but its owner not written, which takes no time: it was killed in between
-    if owner["host"] == socket.gethostname() and _started(owner["pid"]) != owner["started"]:
-        return True
-    return silent > STALE
+    return silent > STALE or (status.st_uid == os.getuid() and _is_dead(owner))
+
+
+def _is_dead(owner: dict[str, Any]) -> bool:
+    """Whether a process of our own user is known to be dead. False if /proc does not show it here, or would not say."""
+    try:
+        here = owner["host"] == socket.gethostname() and owner.get("namespace", "") == _namespace() != ""
+        return here and _started(owner["pid"]) != owner["started"]
+    except OSError:
+        return False
+
+
+def _namespace() -> str:
+    """In which numbers of processes mean what they mean here; a container has its own. "" if the system does not tell."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
 
 
 def _started(pid: int) -> str:
     """When a living process of this machine started, in the kernel's ticks: tells a reused pid. "" if dead, or without /proc."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return ""
     return "" if state in "ZX" else fields[18]

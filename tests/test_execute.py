@@ -1,18 +1,21 @@
 """Computing what is missing: exactly that, and a unit that fails fails alone."""
 
+import os
 import re
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
 
-from benchmarks import cli
+from benchmarks import cli, lease
 from benchmarks.data.msdm_layout import MsdmLayout
 from benchmarks.execute import execute
 from benchmarks.plan import Protocol, make_plan
 from benchmarks.spec import resolve
-from benchmarks.store import Store
+from benchmarks.store import Store, open_store
 from gmsdi import SAMPLE_RATE, STEMS
 from gmsdi.system import Batch, Separator
 
@@ -141,6 +144,34 @@ def test_a_failure_is_retried_and_its_attempts_are_counted(run, store, fault):
     assert run(store)[0] == {}
 
 
+def test_what_another_took_over_and_finished_while_this_process_slept_stays_as_it_is(run, store, monkeypatch):
+    """A process that is stopped for longer than a lease lives wakes up to find its unit done, in other bits on another device."""
+    separate, kept = Fragile.separate, {}
+
+    def sleep(self, batch):
+        (held,) = store.root.glob("leases/*/*.0")
+        then = time.time() - lease.STALE - 1
+        os.utime(held, (then, then))
+        (unit,) = [unit for unit in units if unit.id == held.stem]
+        other = Store(store.root).refresh()
+        if not kept:
+            leases = other.leases()
+            assert leases.acquire(unit.id)
+            stems = np.zeros((len(STEMS), CHUNK), np.float32)
+            kept[unit.id] = other.write_output(unit, stems, SAMPLE_RATE, 1.0, "elsewhere", "run")
+            other.record_outputs(kept.values())
+            leases.release([unit.id])
+        return separate(self, batch)
+
+    _, units = run(Store(store.root.with_name("plan")))
+    monkeypatch.setattr(Fragile, "separate", sleep)
+    assert run(store, batch_size=1)[0] == {}
+    again = open_store(store.root)
+    assert again.outputs.items() >= kept.items()
+    assert len(again.outputs) == len(units)
+    assert again.remove_damaged(units) == set()
+
+
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
@@ -157,9 +188,10 @@ def test_an_estimate_that_cannot_be_scored_is_a_failure_that_says_why(run, store
     assert re.search(message, failure["message"])
 
 
-def test_failed_excerpts_end_the_command_with_exit_code_2(dataset, tmp_path, fault, capsys):
-    fault.write_text("raise")
-    overrides = [
+@pytest.fixture
+def overrides(dataset, tmp_path, fault):
+    """What makes a run of ``Fragile`` alone."""
+    return [
         "dataset=msdm_layout",
         f"data={tmp_path / 'data'}",
         f"cache={tmp_path / 'cache'}",
@@ -170,6 +202,10 @@ def test_failed_excerpts_end_the_command_with_exit_code_2(dataset, tmp_path, fau
         "+systems.fragile.separator._target_=test_execute.Fragile",
         f"+systems.fragile.separator.fault={fault}",
     ]
+
+
+def test_failed_excerpts_end_the_command_with_exit_code_2(overrides, fault, capsys):
+    fault.write_text("raise")
     assert cli.main(["run", *overrides]) == 2
     said = capsys.readouterr().err
     assert "error: fragile, Track0 at 1.0 s: out of luck" in said

@@ -4,6 +4,8 @@ import json
 import multiprocessing
 import os
 import time
+from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -111,11 +113,97 @@ def test_the_dead_are_counted_until_a_lease_is_given_back(killed_holder):
         assert other.deaths(["key"]) == {}
 
 
-def test_a_reused_process_id_does_not_keep_a_lease_alive(tmp_path, remote_lease):
-    owner = json.loads(remote_lease.read_text())
-    remote_lease.write_text(json.dumps({**owner, "host": lease.socket.gethostname()}))
+@pytest.fixture
+def dead_lease(tmp_path, remote_lease):
+    """The file of a lease "key" of a process of this machine that is dead; another has its id."""
+    here = {"host": lease.socket.gethostname(), "namespace": str(Path("/proc/self/ns/pid").readlink())}
+    remote_lease.write_text(json.dumps({**json.loads(remote_lease.read_text()), **here}))
+    return remote_lease
+
+
+def test_a_reused_process_id_does_not_keep_a_lease_alive(tmp_path, dead_lease):
     with Leases(tmp_path) as leases:
         assert leases.acquire("key")
+
+
+def elsewhere(path):
+    path.write_text(json.dumps({**json.loads(path.read_text()), "namespace": "pid:[1]"}))
+
+
+def of_an_older_version(path):
+    path.write_text(
+        json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != "namespace"})
+    )
+
+
+def of_another_user(path):
+    if os.getuid() != 0:
+        pytest.skip("only root gives files away")
+    os.chown(path, 12345, -1)
+
+
+@pytest.mark.parametrize("change", [elsewhere, of_an_older_version, of_another_user])
+def test_only_the_heartbeat_tells_of_a_process_that_this_one_may_not_see(tmp_path, dead_lease, change):
+    change(dead_lease)
+    with Leases(tmp_path) as leases:
+        assert not leases.acquire("key")
+        stop_heartbeat(dead_lease)
+        assert leases.acquire("key")
+
+
+@pytest.mark.parametrize(("error", "dead"), [(ProcessLookupError, True), (PermissionError, False)])
+def test_a_process_that_is_just_gone_is_dead_and_one_that_is_hidden_may_live(
+    tmp_path, dead_lease, error, dead, monkeypatch
+):
+    read = Path.read_text
+
+    def refuse(path):
+        if path.parts[1] == "proc":
+            raise error
+        return read(path)
+
+    with Leases(tmp_path) as leases:
+        monkeypatch.setattr(Path, "read_text", refuse)
+        assert leases.acquire("key") == dead
+
+
+def before_it_takes(leases, meanwhile, monkeypatch):
+    """Let ``meanwhile`` happen once ``leases`` has found a lease to be free or stale, and before it creates its file."""
+    place, calls = leases._place, count(1)
+
+    def slow(key):
+        if next(calls) == 2:  # the first is to look
+            meanwhile()
+        return place(key)
+
+    monkeypatch.setattr(leases, "_place", slow)
+
+
+def test_a_lease_that_was_taken_over_and_given_back_and_taken_meanwhile_is_respected(
+    tmp_path, remote_lease, monkeypatch
+):
+    stop_heartbeat(remote_lease)
+    with Leases(tmp_path) as late, Leases(tmp_path) as quick, Leases(tmp_path) as third:
+
+        def meanwhile():
+            assert quick.acquire("key")
+            quick.release(["key"])
+            assert third.acquire("key")
+
+        before_it_takes(late, meanwhile, monkeypatch)
+        assert not late.acquire("key")
+        assert third.holds("key")
+        assert files(tmp_path) == [lease_file(tmp_path)]
+
+
+def test_who_takes_a_free_lease_steps_back_from_who_takes_it_over(tmp_path, remote_lease, monkeypatch):
+    late = remote_lease.with_name("key.1")
+    with Leases(tmp_path) as quick:
+        owner = remote_lease.read_text()
+        remote_lease.unlink()
+        before_it_takes(quick, lambda: late.write_text(owner), monkeypatch)
+        assert not quick.acquire("key")
+        assert files(tmp_path) == [late]
 
 
 def test_a_holder_on_another_machine_is_respected_while_its_heart_beats(tmp_path, remote_lease):
@@ -192,6 +280,23 @@ def test_shared_items_are_handed_out_in_batches_until_all_are_done(tmp_path):
             assert done.isdisjoint(batch)
             done.update(batch)
     assert done == set(range(5))
+
+
+def test_items_that_were_taken_over_while_this_process_slept_are_waited_for(tmp_path):
+    done, batches = set(), []
+    with Leases(tmp_path) as leases, Leases(tmp_path) as other:
+        for batch in leases.share(range(2), str, lambda some: [item for item in some if item not in done], 2):
+            batches.append(batch)
+            if len(batches) == 1:
+                assert all(map(leases.holds, "01"))
+                stop_heartbeat(leases._held["0"])
+                assert other.acquire("0")
+                assert [leases.holds(key) for key in "01"] == [False, True]
+                done.add(1)
+                other.release("0")  # and it has not been done
+            else:
+                done.update(batch)
+    assert batches == [[0, 1], [0]]
 
 
 def test_items_that_were_done_since_the_plan_are_not_handed_out(tmp_path):
