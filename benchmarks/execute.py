@@ -22,10 +22,19 @@ from gmsdi.system import Batch, Derived, Request
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 """What is wrong with the disk, not with a unit: it ends the run; what is finished stays."""
 
+NO_MEMORY = ("out of memory", "ALLOC_FAILED")
+"""In what CUDA says when a GPU is full, which the next unit may find it no longer."""
+
 
 def ends_the_run(error: Exception) -> bool:
-    """Whether what went wrong is the disk's fault, and no unit's."""
-    return isinstance(error, OSError) and error.errno in FULL
+    """Whether whatever this process tries next will fail, too: no room on the disk, or no GPU."""
+    return (isinstance(error, OSError) and error.errno in FULL) or gpu_is_lost(error)
+
+
+def gpu_is_lost(error: Exception) -> bool:
+    """Whether an error at work on a GPU took it from this process for good, as one in a kernel does; another process still can."""
+    text = str(error) if isinstance(error, RuntimeError) else ""
+    return text.startswith("CUDA error") and not any(words in text for words in NO_MEMORY)
 
 
 REPORTED = 5
@@ -58,7 +67,7 @@ def execute(
 
     ``missing`` is asked again whenever the store may have changed. A unit that fails is recorded and does not stop the others. Units
     that another process holds are waited for, and taken over if it dies. ``before`` is what failed before, of the units that a derived
-    system's are made of.
+    system's are made of. When the GPU is lost, the units that it was lost at are left to others, as if this process had been killed.
     """
 
     def pending(some: list[WorkUnit]) -> list[WorkUnit]:
@@ -74,7 +83,12 @@ def execute(
     todo = [unit for unit in todo if unit.excerpt.track in covered]
     with store.leases() as leases, progress(f"{worker.doing}: {_title(system, todo)}", len(todo)) as advance:
         for batch in leases.share(todo, lambda unit: unit.id, pending, batch_size):
-            failures |= worker.run(batch, leases.holds)
+            try:
+                failures |= worker.run(batch, leases.holds)
+            except RuntimeError as error:
+                if gpu_is_lost(error):
+                    leases.abandon()
+                raise
             advance(len(batch))
     return failures
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from benchmarks.data.dataset import Dataset
 from benchmarks.device import usable
-from benchmarks.execute import Failures, NotCovered, execute
+from benchmarks.execute import Failures, NotCovered, execute, gpu_is_lost
 from benchmarks.metrics.judges import Judge
 from benchmarks.metrics.scores import Metric
 from benchmarks.notices import say
@@ -17,7 +17,7 @@ from benchmarks.plan import Plan, WorkUnit, with_inputs
 from benchmarks.score import is_scored, score, score_key
 from benchmarks.spec import SystemSpec
 from benchmarks.store import KeepAudio, Store
-from gmsdi.errors import BadInputError, GmsdiError
+from gmsdi.errors import BadInputError, GmsdiError, one_line
 
 Missing = Callable[[list[WorkUnit]], list[WorkUnit]]
 """Those of some units that have to be computed, as the store is now."""
@@ -56,7 +56,12 @@ class Local:
 
     def run(self, job: Job) -> Failures:
         """Carry the job out; returns what failed."""
-        return _Work(replace(job, device=usable(job.device))).do()
+        try:
+            return _Work(replace(job, device=usable(job.device))).do()
+        except RuntimeError as error:
+            if gpu_is_lost(error):
+                raise GmsdiError(f"{one_line(error)}; what is finished is kept, run again") from None
+            raise
 
     def check(self) -> str:
         return "in this process"
@@ -73,7 +78,7 @@ def finish(job: Job) -> Failures:
 
 
 class Unfinished(GmsdiError):
-    """No worker has come to a unit, or one died at it."""
+    """No worker has come to a unit, or one ended while at it."""
 
 
 class _Work:
@@ -201,9 +206,10 @@ class _Finishing(_Work):
         if unit.id in self.job.store.left_out:
             return NotCovered()
         deaths = self.job.store.leases().deaths([unit.id]).get(unit.id, 0)
-        if deaths > 1:  # once is chance; the second time it was alone
-            died = GmsdiError(f"{deaths} workers died at it: out of memory, or a crash; their logs may say")
-            self.job.store.record_failure(unit, died, self.job.run)
+        if deaths > 1:  # once is chance; the second time it was alone. Whatever it was, the next run tries again
+            how = "a crash, out of memory, killed, cancelled or preempted"
+            ended = GmsdiError(f"{deaths} workers ended while at it: {how}; their logs may say")
+            self.job.store.record_failure(unit, ended, self.job.run)
         if unit.id not in self.job.store.failures:
             return Unfinished("not computed")
         failure = self.job.store.failures[unit.id]

@@ -98,6 +98,11 @@ class Leases:
                 if _generation(path) <= _generation(held):
                     path.unlink(missing_ok=True)
 
+    def abandon(self) -> None:
+        """Leave what is held to whoever takes over once this process has ended, which then counts as one that died at it."""
+        with self._lock:
+            self._held.clear()
+
     def deaths(self, keys: Iterable[str]) -> dict[str, int]:
         """Of those of ``keys`` whose holder has died, how many did, one after the other, since the lease was last given back."""
         found = {key: self._generations(key) for key in keys}

@@ -17,11 +17,19 @@ from benchmarks.plan import Protocol, make_plan
 from benchmarks.spec import resolve
 from benchmarks.store import Store, open_store
 from gmsdi import SAMPLE_RATE, STEMS
+from gmsdi.errors import one_line
 from gmsdi.system import Batch, Separator
 
 CHUNK = SAMPLE_RATE // 2
 BAD = 2 * CHUNK
 """Where the excerpt starts that is spoilt."""
+
+
+GPU = {
+    "lost": "CUDA error: device-side assert triggered\nand more",
+    "lost for lack of room": "CUDA error: out of memory",
+}
+"""What PyTorch says of a GPU."""
 
 
 class Fragile(Separator):
@@ -51,6 +59,8 @@ class Fragile(Separator):
         match fault:
             case "raise":
                 raise RuntimeError("out of\nluck")
+            case "lost" | "lost for lack of room" as how:
+                raise torch.AcceleratorError(GPU[how])
             case "nan":
                 stems[bad, 0, SAMPLE_RATE // 4] = torch.nan
             case "short":
@@ -144,6 +154,26 @@ def test_a_failure_is_retried_and_its_attempts_are_counted(run, store, fault):
     assert run(store)[0] == {}
 
 
+def test_a_lost_gpu_ends_the_worker_and_counts_as_dead(run, store, fault):
+    """Nothing that this process computes can succeed any more, so nothing is recorded as failed."""
+    fault.write_text("lost")
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        run(store, batch_size=1)
+    assert (len(store.outputs), store.failures) == (2, {})
+    (left,) = store.root.glob("leases/*/*")
+    then = time.time() - lease.STALE - 1
+    os.utime(left, (then, then))
+    assert left.stem not in store.outputs
+    assert store.leases().deaths([left.stem]) == {left.stem: 1}
+
+
+def test_a_gpu_that_is_short_of_memory_is_not_lost(run, store, fault):
+    fault.write_text("lost for lack of room")
+    failed, units = run(store)
+    assert len(failed) == 1
+    assert len(store.outputs) == len(units) - 1
+
+
 def test_what_another_took_over_and_finished_while_this_process_slept_stays_as_it_is(run, store, monkeypatch):
     """A process that is stopped for longer than a lease lives wakes up to find its unit done, in other bits on another device."""
     separate, kept = Fragile.separate, {}
@@ -202,6 +232,13 @@ def overrides(dataset, tmp_path, fault):
         "+systems.fragile.separator._target_=test_execute.Fragile",
         f"+systems.fragile.separator.fault={fault}",
     ]
+
+
+def test_a_lost_gpu_ends_the_command_in_one_line(overrides, fault, capsys):
+    fault.write_text("lost")
+    assert cli.main(["run", *overrides]) == 4
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert error == f"error: {one_line(GPU['lost'])}; what is finished is kept, run again"
 
 
 def test_failed_excerpts_end_the_command_with_exit_code_2(overrides, fault, capsys):

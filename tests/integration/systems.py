@@ -12,13 +12,16 @@ import torch
 from gmsdi import STEMS
 from gmsdi.system import Batch, Separator
 
+POISONED: list[int] = []
+"""This process, once it has lost the GPU."""
+
 
 class Slow(Separator):
     """Each stem is the mixture times a random gain of the item's own seed. ``variant`` makes another system of it.
 
     The rest is no part of what the system is: the ``seconds`` that an item takes, the ``log`` that a line is appended to for each,
     the file system that turns read-only when it comes to a track, ``protect`` = [mount, track], and the [track, start] that it fails
-    at, or kills its process at.
+    at, kills its process at, or loses the GPU at, after which nothing works in its process.
     """
 
     def __init__(
@@ -29,6 +32,7 @@ class Slow(Separator):
         protect: tuple[str, str] | None = None,
         fails: tuple[str, int] | None = None,
         deadly: tuple[str, int] | None = None,
+        poison: tuple[str, int] | None = None,
     ) -> None:
         self.variant = variant
         self.seconds = seconds
@@ -36,6 +40,7 @@ class Slow(Separator):
         self.protect = protect
         self.fails = fails
         self.deadly = deadly
+        self.poison = poison
 
     @classmethod
     def identify(cls, **arguments: Any) -> dict[str, Any]:
@@ -51,6 +56,9 @@ class Slow(Separator):
         item = [batch.tracks[i], batch.starts[i]]
         if item == self.fails:
             raise RuntimeError("this one never works")
+        if item == self.poison or POISONED:
+            POISONED.append(os.getpid())
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
         if item == self.deadly:
             os.kill(os.getpid(), signal.SIGKILL)
         if self.log is not None:

@@ -52,16 +52,20 @@ def test_a_worker_that_is_killed_loses_nothing_and_is_told_of(suite: Suite, tmp_
     assert sum(computed(log).values()) <= UNITS + 2  # at most the batch that it was at was done again
 
 
-def test_a_unit_that_kills_every_worker_keeps_no_other_from_being_done(suite: Suite, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["deadly", "poison"])
+def test_a_unit_that_ends_every_worker_keeps_no_other_from_being_done(suite: Suite, tmp_path: Path, way: str) -> None:
     code, said = suite.run(
-        tmp_path / "store", *THREE, "batch_size=4", *system("slow", deadly=f"[{TRACKS[2]},{2 * 22050}]")
+        tmp_path / "store", *THREE, "batch_size=4", *system("slow", **{way: f"[{TRACKS[2]},{2 * 22050}]"})
     )
     assert code == 2, said
     assert "1 of 24 excerpts failed" in said
     scores, outputs, failures = results(tmp_path / "store")
     assert (len(scores), len(outputs)) == (len(TRACKS) - 1, UNITS - 1)
     (failure,) = failures.values()
-    assert failure["message"] == "3 workers died at it: out of memory, or a crash; their logs may say"
+    assert (
+        failure["message"]
+        == "3 workers ended while at it: a crash, out of memory, killed, cancelled or preempted; their logs may say"
+    )
 
 
 def test_a_unit_that_fails_is_tried_as_often_as_told_and_no_more(suite: Suite, tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_a_unit_that_fails_or_kills_its_worker_keeps_no_other_from_being_done(
     assert (len(scores), len(outputs)) == (2 * (len(TRACKS) - 1), 2 * UNITS - 2)
     assert {(failure["attempt"], failure["message"]) for failure in failures.values()} == {
         (3, "this one never works"),
-        (1, "3 workers died at it: out of memory, or a crash; their logs may say"),
+        (1, "3 workers ended while at it: a crash, out of memory, killed, cancelled or preempted; their logs may say"),
     }
     _, said = slurm.wait(store, slurm.verb("status", store))
     assert "4 shards: 2 done, 2 failed; 46 of 48 units done" in said
