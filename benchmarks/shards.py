@@ -7,6 +7,7 @@ is dropped after them are left to ``benchmarks.launch.finish``, once all workers
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from benchmarks.device import usable
 from benchmarks.execute import Failures, NotCovered, ends_the_run, execute
@@ -40,8 +41,13 @@ class Shard:
         job.store.remove_damaged(self.units)
         deaths = job.store.leases().deaths(unit.id for unit in self.units)
         calm = [[unit for unit in part if unit.id not in deaths] for part in self.parts]
-        risky = sorted((unit for unit in self.units if unit.id in deaths), key=lambda unit: deaths[unit.id])
-        failures = self._compute(calm, job) | self._compute([[unit] for unit in risky], job)
+
+        def risk(unit: WorkUnit) -> tuple[int, str]:
+            return deaths[unit.id], unit.system.id
+
+        risky = groupby(sorted((unit for unit in self.units if unit.id in deaths), key=risk), risk)
+        alone = replace(job, batch_size=1)
+        failures = self._compute(calm, job) | self._compute((list(part) for _, part in risky), alone)
         job.store.compact()  # so that there are as many small files as batches of the shards at work, not of all
         return failures
 

@@ -1,9 +1,12 @@
 """Work in shards: every unit in one of them, of the length that was asked for; a worker needs its shard and nothing else."""
 
+import os
 import pickle
+import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from baselines.bounds import Mixture, Silence
 from benchmarks import site
 from benchmarks.data.msdm_layout import MsdmLayout
 from benchmarks.launch import Job, Local, Unfinished, finish, to_do
+from benchmarks.lease import STALE
 from benchmarks.metrics.si_sdr import SiSDR
 from benchmarks.plan import Protocol, make_plan
 from benchmarks.shards import Shard, pack, timings, to_separate
@@ -144,6 +148,43 @@ def test_what_no_worker_came_to_is_unfinished_and_is_done_next_time(job: Callabl
     for shard in shards_of(again, 7):
         shard.run()
     assert finish(again) == {}
+
+
+def test_units_at_which_workers_died_come_last_and_alone_through_one_system_that_is_built_once(
+    job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = job()
+    (shard,) = shards_of(shared, 1e9)
+    risky = [unit for unit in shard.units if unit.replicate == 0][::2]
+    for unit, deaths in zip(risky, cycle([1, 2]), strict=False):
+        for _ in range(deaths):
+            die_at(unit.id, shared)
+    built: Counter[type] = Counter()
+    batches: list[tuple[int, ...]] = []
+    for bound in (Mixture, Silence):
+        separate, build = bound.separate, bound.__init__
+        monkeypatch.setattr(
+            bound, "separate", lambda self, batch, old=separate: batches.append(batch.seeds) or old(self, batch)
+        )
+        monkeypatch.setattr(
+            bound,
+            "__init__",
+            lambda self, *args, old=build, **more: built.update([type(self)]) or old(self, *args, **more),
+        )
+    assert shard.run() == {}
+    assert [len(batch) for batch in batches[-len(risky) :]] == [1] * len(risky)
+    assert built == {Mixture: 2 + 2, Silence: 1 + 2}  # for parts; for what one worker died at, and for what two died at
+
+
+def die_at(unit: str, job: Job) -> None:
+    """Take a unit's lease as a process of another machine that stops breathing at once."""
+    leases = job.store.leases()
+    leases.folder.mkdir(exist_ok=True)
+    assert leases.acquire(unit)
+    leases.abandon()
+    path = max((leases.folder / unit[-2:]).glob(f"{unit}.*"))
+    then = time.time() - STALE - 1
+    os.utime(path, (then, then))
 
 
 def test_settings_that_make_no_sense_and_a_machine_without_slurm_are_refused(
