@@ -83,6 +83,7 @@ def execute(
     todo = [unit for unit in todo if unit.excerpt.track in covered]
     with store.leases() as leases, progress(f"{worker.doing}: {_title(system, todo)}", len(todo)) as advance:
         for batch in leases.share(todo, lambda unit: unit.id, pending, batch_size):
+            store.tidy()
             try:
                 failures |= worker.run(batch, leases.holds)
             except RuntimeError as error:

@@ -7,9 +7,10 @@ the last of equal keys holds.
 
 import errno
 import json
+import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import dropwhile
 from pathlib import Path
@@ -26,10 +27,12 @@ LARGE = 16 * 2**20
 
 
 class Journal:
-    """The records of one kind in ``folder``; remembers which segments it has read."""
+    """The records of one kind in ``folder``, each with at least ``fields``; remembers which segments it has read."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, fields: Collection[str] = ()) -> None:
         self.folder = folder
+        self.fields = frozenset(fields)
+        self.segments = 0  # when last looked at; each look lists them all
         self._seen: set[str] = set()
 
     def append(self, records: Iterable[Record]) -> None:
@@ -38,12 +41,12 @@ class Journal:
 
     def refresh(self) -> Iterator[Record]:
         """The records that were appended, by anyone, since the last call; those that follow them in order come again."""
-        while rest := list(dropwhile(lambda segment: segment.name in self._seen, self._segments())):
+        while rest := list(dropwhile(self._seen.__contains__, self._segments())):
             for segment in rest:
-                self._seen.add(segment.name)
+                self._seen.add(segment)
                 # merged away since the folder was listed: the next look finds where to
                 with _merged_away():
-                    yield from _records(segment)
+                    yield from self._records(self.folder / segment)
 
     def compact(self) -> None:
         """Merge neighbours among the segments, each in the place of the last of them, so that the order holds.
@@ -52,8 +55,8 @@ class Journal:
         the next time: of equal records the last is kept.
         """
         with _merged_away():  # another process is at it
-            for group in _neighbours(self._segments()):
-                lines = [canonical(record) for segment in group for record in _records(segment)]
+            for group in _neighbours(self.folder / segment for segment in self._segments()):
+                lines = [canonical(record) for segment in group for record in self._records(segment)]
                 unique = list(dict.fromkeys(reversed(lines)))
                 self._write(f"{group[-1].stem}-{uuid.uuid4().hex[:8]}", reversed(unique))
                 for segment in group:
@@ -66,8 +69,27 @@ class Journal:
             with audio.atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
                 file.writelines(line + "\n" for line in lines)
 
-    def _segments(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("*.jsonl") if not path.name.startswith("."))
+    def _segments(self) -> list[str]:
+        """Their names in order. No paths: there are many, and somebody looks for every batch."""
+        try:
+            with os.scandir(self.folder) as entries:
+                names = sorted(entry.name for entry in entries)
+        except FileNotFoundError:
+            names = []
+        found = [name for name in names if name.endswith(".jsonl") and not name.startswith(".")]
+        self.segments = len(found)
+        return found
+
+    def _records(self, segment: Path) -> list[Record]:
+        """The records of a segment, one a line."""
+        try:
+            with segment.open(encoding="utf-8") as file:
+                records = [json.loads(line) for line in file]
+        except ValueError:
+            records = []
+        if not records or not all(isinstance(record, dict) and self.fields <= record.keys() for record in records):
+            raise IntegrityError(f"{segment}: damaged; remove the file, and what it recorded will be done again")
+        return records
 
 
 @contextmanager
@@ -92,15 +114,3 @@ def _neighbours(segments: Iterable[Path]) -> Iterator[list[Path]]:
         group.append(segment)
         size += own
     yield from [group] if len(group) > 1 else []
-
-
-def _records(segment: Path) -> list[Record]:
-    """The records of a segment, one a line."""
-    try:
-        with segment.open(encoding="utf-8") as file:
-            records = [json.loads(line) for line in file]
-    except ValueError:
-        records = []
-    if not all(isinstance(record, dict) for record in records) or not records:
-        raise IntegrityError(f"{segment}: damaged; remove the file, and what it recorded will be done again")
-    return records

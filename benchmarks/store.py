@@ -40,6 +40,9 @@ from gmsdi.errors import BadInputError, IntegrityError, one_line
 
 Floats = npt.NDArray[np.float64]
 
+MANY = 500
+"""Segments of a journal that are merged while the work goes on: each batch adds one, and looks at all."""
+
 KeepAudio = Literal["float32", "flac", "false"]
 
 
@@ -64,10 +67,11 @@ class Store:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
-        self._outputs = Journal(self.root / "outputs")
-        self._scores = Journal(self.root / "scores")
-        self._failures = Journal(self.root / "failures")
-        self._left_out = Journal(self.root / "left_out")
+        self._outputs = Journal(self.root / "outputs", Output.__slots__)
+        self._scores = Journal(self.root / "scores", ("key", "outputs"))
+        self._failures = Journal(self.root / "failures", ("unit", "attempt", "error", "message"))
+        self._left_out = Journal(self.root / "left_out", ("unit",))
+        self._journals = (self._outputs, self._scores, self._failures, self._left_out)
         self.outputs: dict[str, Output] = {}
         self.scores: dict[str, Record] = {}
         self.failures: dict[str, Record] = {}
@@ -80,7 +84,8 @@ class Store:
     def refresh(self) -> "Store":
         """Take in what has been recorded, by anyone, since the last call."""
         for record in self._outputs.refresh():
-            self.outputs[record["unit"]] = Output(**{**record, "files": tuple(record["files"])})
+            fields = {name: record[name] for name in Output.__slots__}
+            self.outputs[record["unit"]] = Output(**fields | {"files": tuple(record["files"])})
         for record in self._scores.refresh():
             self.scores[record["key"]] = record
         for record in self._failures.refresh():
@@ -266,8 +271,13 @@ class Store:
         """Merge the small files that finished batches left behind, unless another process is at it."""
         with self.leases() as leases:
             if leases.acquire("compaction"):
-                for journal in (self._outputs, self._scores, self._failures, self._left_out):
+                for journal in self._journals:
                     journal.compact()
+
+    def tidy(self) -> None:
+        """``compact`` if the last ``refresh`` found many small files."""
+        if any(journal.segments > MANY for journal in self._journals):
+            self.compact()
 
 
 def _output_record(output: Output) -> Record:

@@ -11,6 +11,7 @@ import torch
 from omegaconf import OmegaConf
 
 from benchmarks import cli, lease
+from benchmarks import store as store_module
 from benchmarks.data.msdm_layout import MsdmLayout
 from benchmarks.execute import execute
 from benchmarks.plan import Protocol, make_plan
@@ -200,6 +201,14 @@ def test_what_another_took_over_and_finished_while_this_process_slept_stays_as_i
     assert again.outputs.items() >= kept.items()
     assert len(again.outputs) == len(units)
     assert again.remove_damaged(units) == set()
+
+
+def test_small_files_are_merged_while_the_work_goes_on(run, store, monkeypatch):
+    monkeypatch.setattr(store_module, "MANY", 1)
+    _, units = run(store, batch_size=1)
+    assert len(units) == 4
+    assert len(list(store.root.glob("outputs/*.jsonl"))) <= 3
+    assert Store(store.root).refresh().outputs == store.outputs
 
 
 @pytest.mark.parametrize(

@@ -123,10 +123,10 @@ def test_a_compaction_that_another_is_ahead_of_leaves_the_order(tmp_path, monkey
     late = Journal(tmp_path)
     first, *rest = late._segments()
     for segment in rest:
-        segment.unlink()  # as the other does, once what it merged is in place
+        (tmp_path / segment).unlink()  # as the other does, once what it merged is in place
     monkeypatch.setattr(late, "_segments", lambda: [first, *rest])
     late.compact()
-    assert list(tmp_path.iterdir()) == [first]
+    assert list(tmp_path.iterdir()) == [tmp_path / first]
 
 
 def test_leftovers_of_a_killed_writer_are_ignored(tmp_path):

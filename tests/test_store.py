@@ -195,11 +195,20 @@ def test_a_failure_counts_the_attempts_of_every_process(store, unit):
 
 
 def test_scores_come_back_as_they_were_after_compaction(store):
-    records = [{"key": str(n), "columns": {"msdm": {"values": [[0.1 + n, None]], "undefined": {}}}} for n in range(3)]
+    column = {"values": [[0.1, None]], "undefined": {}}
+    records = [{"key": str(n), "outputs": [], "columns": {"msdm": column}} for n in range(3)]
     for record in records:
         store.record_scores([record])
     store.compact()
     assert Store(store.root).refresh().scores == {record["key"]: record for record in records}
+
+
+@pytest.mark.parametrize("kind", ["outputs", "scores", "failures", "left_out"])
+def test_a_record_that_lacks_a_field_is_named(store, kind):
+    (store.root / kind).mkdir(parents=True)
+    (store.root / kind / "1-a.jsonl").write_text('{"seconds":1}\n')
+    with pytest.raises(IntegrityError, match=f"{kind}/1-a.jsonl: damaged; remove the file"):
+        store.refresh()
 
 
 def test_the_provenance_of_a_run_is_kept_once(store):
