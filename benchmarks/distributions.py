@@ -17,6 +17,7 @@ from benchmarks.identity import digest
 from benchmarks.journal import Record
 from benchmarks.measures import Estimate, Floats, Measure, average, difference
 from benchmarks.metrics.judges import Judge
+from benchmarks.metrics.kernel import Related
 from benchmarks.notices import Advance, progress
 from benchmarks.plan import Plan, WorkUnit
 from benchmarks.spec import SystemSpec, Task
@@ -97,7 +98,15 @@ class Maker:
             return Estimate(None, reason=f"{len(present)} songs are scored, which is too few")
         names = tuple(self.plan.tracks[place].name for place in present)
         excerpts = [found[name]["excerpts"] for name in names]
-        return replace(measure(excerpts, self.times[:, present], self.store.read_embeddings), tracks=names)
+        related = self._related(row.systems[task], names)
+        return replace(measure(excerpts, self.times[:, present], self.store.read_embeddings, related), tracks=names)
+
+    def _related(self, system: SystemSpec, names: Sequence[str]) -> Related:
+        """Which of the tracks borrowed stems from each other, ``[tracks, tracks]``."""
+        lenders = {
+            name: {each.track for unit in self.plan.units[system.id, name] for each in unit.elsewhere} for name in names
+        }
+        return np.array([[one in lenders[other] or other in lenders[one] for other in names] for one in names])
 
     def estimates(self, row: Row, groups: Sequence[Mapping[str, Any]], advance: Advance) -> list[list[Estimate]]:
         """Of one row: of each group the columns, each the mean over its tasks."""

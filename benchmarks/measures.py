@@ -14,7 +14,7 @@ import numpy.typing as npt
 from benchmarks.journal import Record
 from benchmarks.metrics.frechet import Statistics, extrapolate, frechet, in_their_span
 from benchmarks.metrics.judges import Agreements, Judge
-from benchmarks.metrics.kernel import discrepancy
+from benchmarks.metrics.kernel import Related, discrepancy
 from benchmarks.stats import FEWEST
 
 Floats = npt.NDArray[np.float64]
@@ -64,8 +64,13 @@ class Measure(ABC):
         return f"{judge.signature} {self.signature}"
 
     @abstractmethod
-    def __call__(self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read) -> Estimate:
-        """The estimate from the findings of each track's excerpts; ``times`` ``[R, tracks]``: how often each resample has each."""
+    def __call__(
+        self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read, related: Related | None = None
+    ) -> Estimate:
+        """The estimate from the findings of each track's excerpts; ``times`` ``[R, tracks]``: how often each resample has each.
+
+        ``related`` ``[tracks, tracks]`` are those that borrowed stems from each other.
+        """
 
 
 class Distance(Measure):
@@ -87,7 +92,9 @@ class Frechet(Distance):
 
     signature = "fad|reference:same-excerpts|cov:unbiased|v:1"
 
-    def __call__(self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read) -> Estimate:
+    def __call__(
+        self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read, related: Related | None = None
+    ) -> Estimate:
         sides = [self.by_track(tracks, which, read) for which in ("real", "generated")]
         features, count = sides[1][0].shape[1], sum(map(len, sides[1]))
         narrow = iter(in_their_span(*sides[0], *sides[1]))
@@ -138,7 +145,9 @@ class FrechetInfinity(Distance):
 
     signature = f"fad-inf|reference:same-excerpts|subsets:25 of 0.6, 0.7, 0.8, 0.9 of both|seed:{SEED}|v:2"
 
-    def __call__(self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read) -> Estimate:
+    def __call__(
+        self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read, related: Related | None = None
+    ) -> Estimate:
         real, generated = (self.by_excerpt(tracks, which, read) for which in ("real", "generated"))
         return Estimate(extrapolate(real, generated, SEED).value, sum(map(len, generated)))
 
@@ -146,11 +155,13 @@ class FrechetInfinity(Distance):
 class Kernel(Distance):
     """KAD: the unbiased MMD², times 1000."""
 
-    signature = "kad|reference:same-excerpts|pairs:different-songs|kernel:gauss-median|x1000|v:1"
+    signature = "kad|reference:same-excerpts|pairs:unrelated-songs|kernel:gauss-median|x1000|v:2"
 
-    def __call__(self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read) -> Estimate:
+    def __call__(
+        self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read, related: Related | None = None
+    ) -> Estimate:
         real, generated = (self.by_track(tracks, which, read) for which in ("real", "generated"))
-        found = discrepancy(real, generated)
+        found = discrepancy(real, generated, related=related)
         value = 1000 * found.value(np.ones(len(tracks)))
         replicas = np.array([1000 * found.value(drawn) for drawn in times])
         return Estimate.resampled(value, sum(map(len, generated)), replicas)
@@ -173,7 +184,9 @@ class Mean(Measure):
         assert isinstance(judge, Agreements)
         return f"{judge.respects[self.quantity].signature} {self.signature}"
 
-    def __call__(self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read) -> Estimate:
+    def __call__(
+        self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read, related: Related | None = None
+    ) -> Estimate:
         values = [
             [excerpt[self.quantity] for excerpt in track if excerpt[self.quantity] is not None] for track in tracks
         ]

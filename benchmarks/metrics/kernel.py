@@ -4,7 +4,7 @@ Sources: Gretton et al., "A Kernel Two-Sample Test" (JMLR 2012), equation 3; as 
 "KAD: No More FAD!" (arXiv 2502.15602), with a Gaussian kernel whose bandwidth is the median distance within the reference.
 
 Both sets here are of the same songs, and may even share stems, so pairs of embeddings of one song are left out everywhere: with them
-the discrepancy of a song's own mixes would be taken for that of the sets.
+the discrepancy of a song's own mixes would be taken for that of the sets. So are pairs of songs of which one lent stems to the other.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,8 @@ import numpy.typing as npt
 from gmsdi.errors import BadInputError
 
 Floats = npt.NDArray[np.float64]
+Related = npt.NDArray[np.bool_]
+"""Which of ``S`` songs have music of each other in their mixes, ``[S, S]``, symmetric."""
 
 MOST = 2000
 """Embeddings of which the bandwidth is the median distance; of more, as many evenly spread ones."""
@@ -35,10 +37,13 @@ class Discrepancy:
         return float((weights * self.sums).sum() / total) if total > 0 else float("nan")
 
 
-def discrepancy(real: Sequence[Floats], generated: Sequence[Floats], width: float | None = None) -> Discrepancy:
+def discrepancy(
+    real: Sequence[Floats], generated: Sequence[Floats], width: float | None = None, related: Related | None = None
+) -> Discrepancy:
     """Of embeddings ``[n, d]`` of each song, real and generated, with a kernel of ``width``, by default the reference's bandwidth.
 
-    Song by song, so memory grows with two songs' embeddings. ``BadInputError`` for fewer than two songs.
+    Pairs of songs that are ``related`` do not count. Song by song, so memory grows with two songs' embeddings. ``BadInputError`` for
+    fewer than two songs.
     """
     if len(real) < 2 or len(real) != len(generated):
         raise BadInputError(f"{len(real)} and {len(generated)} song(s): the same two at least are needed")
@@ -47,6 +52,8 @@ def discrepancy(real: Sequence[Floats], generated: Sequence[Floats], width: floa
     weights = np.zeros_like(sums)
     for s in range(len(real)):
         for t in range(s):
+            if related is not None and related[s, t]:
+                continue
             within = _kernel(generated[s], generated[t], width).mean() + _kernel(real[s], real[t], width).mean()
             across = _kernel(generated[s], real[t], width).mean() + _kernel(real[s], generated[t], width).mean()
             sums[s, t] = sums[t, s] = within - across

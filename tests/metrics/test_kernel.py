@@ -88,6 +88,24 @@ def test_the_bandwidth_is_the_median_distance() -> None:
         bandwidth(np.zeros((4, 2)))
 
 
+def test_songs_that_lent_stems_do_not_count() -> None:
+    """Stems of one law, those of wrong songs taken from the next three: one law again, which the pairs with lenders hide."""
+    random = np.random.default_rng(3)
+    count, lent = 12, 3
+    apart = (np.arange(count)[:, None] - np.arange(count)) % count
+    related = np.minimum(apart, apart.T) <= lent
+    found = []
+    for _ in range(150):
+        stems = random.standard_normal((4, count, 1, 2)) + 0.3 * random.standard_normal((4, count, 5, 2))
+        borrowed = [stems[0], *(np.roll(stems[k], -k, axis=0) for k in range(1, lent + 1))]
+        sets = [list(sum(parts)) for parts in (stems, borrowed)]
+        found.append([discrepancy(*sets, 2.0, some).value(np.ones(count)) for some in (None, related)])
+    every, unrelated = np.mean(found, axis=0)
+    error = np.std(found, axis=0) / np.sqrt(len(found))
+    assert every < -5 * error[0]
+    assert abs(unrelated) < 3 * error[1]
+
+
 def test_one_song_has_no_discrepancy() -> None:
     with pytest.raises(BadInputError, match="same two at least"):
         discrepancy([np.eye(3)], [np.eye(3)])
