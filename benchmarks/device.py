@@ -1,5 +1,7 @@
 """Which device a config means, and whether this machine has it (a login node often has no GPU, and does not need one)."""
 
+import os
+
 from gmsdi.errors import BadInputError
 
 
@@ -22,3 +24,10 @@ def usable(wanted: str) -> str:
     except (RuntimeError, AssertionError) as error:
         raise BadInputError(f"device={wanted}: {str(error).splitlines()[0]}") from None
     return device
+
+
+def cores() -> int:
+    """The CPU cores that this process may use: within a Slurm job or a container they are few of the machine's."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,6 +1,5 @@
 """From outputs to scores: the chunks of a track are put together, checked against their hashes, and measured whole."""
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import numpy as np
 
 from benchmarks.data.dataset import Dataset
 from benchmarks.data.manifest import Track
+from benchmarks.device import cores
 from benchmarks.identity import digest
 from benchmarks.journal import Record
 from benchmarks.metrics.judges import Judge, Piece
@@ -71,13 +71,13 @@ def score(
         return all(store.has_output(unit.id) for unit in task.units)
 
     missing = pending(list(_tasks(system, plan, metrics, store)))
-    workers = os.cpu_count() or 1
+    workers = cores()
     with (
         store.leases() as leases,
         progress(f"scoring: {system.name}", len(missing)) as advance,
         ThreadPoolExecutor(workers) as pool,
     ):
-        for batch in leases.share(missing, lambda task: f"score-{task.key}", pending, 4 * workers):
+        for batch in leases.share(missing, lambda task: f"score-{task.key}", pending, workers):
             store.record_scores(pool.map(lambda task: _score(task, dataset, store, run), batch))
             advance(len(batch))
 

@@ -1,7 +1,6 @@
 """Write a split in MSDM's layout, one track after the other, in parallel; a killed run goes on where it stopped."""
 
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from benchmarks.data.dataset import Dataset, crop_to_shortest
 from benchmarks.data.manifest import DatasetManifest, Track, describe_stem, track_from_json
+from benchmarks.device import cores
 from benchmarks.identity import canonical
 from benchmarks.notices import progress, say
 from gmsdi import SAMPLE_RATE, audio
@@ -37,7 +37,7 @@ def prepare_split(sources: Sequence[Path], read: Reader, folder: Path, title: st
     failures: list[str] = []
     with (
         progress(f"preparing {title} {folder.name}", len(missing)) as advance,
-        ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn")) as pool,
+        ProcessPoolExecutor(workers or cores(), mp_context=get_context("spawn")) as pool,
     ):
         for done in as_completed([pool.submit(_prepare_track, source, read, folder) for source in missing]):
             try:

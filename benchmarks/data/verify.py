@@ -1,6 +1,5 @@
 """Is the data what it claims to be? Reads and hashes every file again, and lists all that is wrong, not just the first."""
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from rich.table import Table
 
 from benchmarks.data.dataset import Dataset, crop_to_shortest, require_mono, track_folders
 from benchmarks.data.manifest import SILENT_DB, DatasetManifest, Track
+from benchmarks.device import cores
 from benchmarks.identity import short
 from benchmarks.notices import progress
 from gmsdi import STEMS, audio
@@ -126,7 +126,7 @@ def print_report(report: Report, console: Console) -> None:
 def _run(checks: Sequence[Callable[[], list[Problem]]]) -> list[Problem]:
     """What all checks find, in their order. Threads are enough: reading, hashing and NumPy let go of the interpreter."""
     problems = []
-    with progress("verifying", len(checks)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with progress("verifying", len(checks)) as advance, ThreadPoolExecutor(cores()) as pool:
         for found in pool.map(lambda check: check(), checks):
             problems += found
             advance()

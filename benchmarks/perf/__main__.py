@@ -15,6 +15,7 @@ from pathlib import Path
 from hydra.utils import instantiate
 
 from benchmarks import config
+from benchmarks.device import cores
 from benchmarks.perf import distributions, generation, gpu, networks, planning, scoring, systems
 from gmsdi.errors import near
 
@@ -38,7 +39,7 @@ def main(names: Sequence[str]) -> int:
 
 def _scoring() -> None:
     dataset = instantiate(config.load([]).dataset).split("test")
-    for workers in (1, os.cpu_count() or 1):
+    for workers in (1, cores()):
         with tempfile.TemporaryDirectory() as folder:
             found = scoring.compare(dataset, Path(folder), workers)
         print(

@@ -18,6 +18,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import config
+from benchmarks.device import cores
 from benchmarks.metrics import fad_library
 from benchmarks.metrics.frechet import Floats, Statistics, gaussians
 from benchmarks.metrics.pretrained import VGGish
@@ -93,7 +94,7 @@ def report() -> None:
         for track in dataset.manifest.tracks[:SONGS]:
             mixture = audio.mixture(np.stack(list(dataset.stems(track))))
             audio.write(songs / f"{track.name}.wav", mixture[None], dataset.manifest.rate)
-        for workers in sorted({1, os.cpu_count() or 1}):
+        for workers in sorted({1, cores()}):
             found = embedding(songs, workers)
             print(found.line(f"VGGish, {workers} at a time"))
     for size in SIZES:

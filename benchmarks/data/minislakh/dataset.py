@@ -1,6 +1,5 @@
 """MiniSlakh as a dataset: rendered as raw Slakh2100 on first use, then read and prepared by Slakh2100's own reader."""
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from benchmarks.data.manifest import DatasetManifest
 from benchmarks.data.minislakh import COMPOSER_VERSION, render_split, track_folder
 from benchmarks.data.prepare import prepare_split
 from benchmarks.data.slakh2100 import read_track
+from benchmarks.device import cores
 from benchmarks.notices import progress
 from gmsdi.errors import BadInputError
 
@@ -41,7 +41,7 @@ class MiniSlakh:
             manifest = DatasetManifest.read(folder.with_suffix(".jsonl"))
             if [track.name for track in manifest.tracks] == [source.name for source in sources]:
                 return Dataset(folder, replace(manifest, title=self.title))
-        workers = self.workers or os.cpu_count() or 1
+        workers = self.workers or cores()
         with progress(f"rendering {self.title} {name}", len(sources)) as advance:
             done = 0
 
