@@ -1,5 +1,6 @@
 """Compose a config from ``configs/`` and overrides, and say clearly what is wrong with an override."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,6 +116,18 @@ def build(node: DictConfig) -> Any:
         if isinstance(cause, GmsdiError | OSError):
             raise cause from None
         raise BadInputError(f"{node.get('_target_')}: {one_line(cause or error)}; see `--cfg job`") from None
+
+
+def require_count(key: str, value: object) -> None:
+    """``BadInputError`` unless ``value`` is a whole number of at least 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise BadInputError(f"{key}={value}: must be a whole number of at least 1")
+
+
+def require_positive(key: str, value: object) -> None:
+    """``BadInputError`` unless ``value`` is a finite number above 0."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
+        raise BadInputError(f"{key}={value}: must be a number greater than 0")
 
 
 def show(config: DictConfig) -> str:

@@ -11,12 +11,13 @@ from multiprocessing.context import ForkServerProcess
 import torch
 
 from benchmarks import notices
-from benchmarks.device import usable
+from benchmarks.config import require_count
+from benchmarks.device import cores, usable
 from benchmarks.execute import Failures
 from benchmarks.launch import Job, finish
 from benchmarks.notices import progress, say
 from benchmarks.shards import Shard, pack, timings, to_separate
-from gmsdi.errors import BadInputError, GmsdiError
+from gmsdi.errors import GmsdiError
 
 FORKS = multiprocessing.get_context("forkserver")
 """Workers are forked from a process that has imported everything and has not touched a GPU, which would not survive the fork."""
@@ -36,8 +37,9 @@ class Processes:
     attempts: int = 3  # at a unit that fails, and at a shard whose worker dies
 
     def __post_init__(self) -> None:
-        if self.attempts < 1 or (self.workers is not None and self.workers < 1):
-            raise BadInputError("launcher: workers and attempts must be at least 1")
+        require_count("launcher.attempts", self.attempts)
+        if self.workers is not None:
+            require_count("launcher.workers", self.workers)
 
     def run(self, job: Job) -> Failures:
         """Carry the job out; returns what failed."""
@@ -101,7 +103,7 @@ class _Pool:
 
     def _start(self, place: int) -> None:
         gpu = self.gpus[place % len(self.gpus)] if self.gpus else None
-        worker = _Worker(place, gpu, max(1, (os.cpu_count() or 1) // self.count))
+        worker = _Worker(place, gpu, max(1, cores() // self.count))
         self.workers[worker.connection] = worker
 
     def _bury(self, worker: "_Worker") -> Shard | None:

@@ -79,4 +79,4 @@ def test_a_unit_that_fails_is_tried_as_often_as_told_and_no_more(suite: Suite, t
 
 def test_a_launcher_without_workers_is_refused(suite: Suite, tmp_path: Path) -> None:
     code, said = suite.run(tmp_path / "store", *THREE, "launcher.workers=0", *system("slow"))
-    assert (code, said) == (4, "error: launcher: workers and attempts must be at least 1\n")
+    assert (code, said) == (4, "error: launcher.workers=0: must be a whole number of at least 1\n")
