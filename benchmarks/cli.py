@@ -112,7 +112,7 @@ SUMMARIES = {
     "run": "compute and score what a table needs and the store lacks",
     "status": "what was given to Slurm from a store: shards by state, why, and where their logs are",
     "cancel": "cancel the Slurm jobs of a store; what is finished is kept",
-    "resume": "submit again what the last `gmsdi run launcher=slurm` of a store lacks",
+    "resume": "submit again what the last `gmsdi run launcher=slurm` of a store lacks (store, wait, dry_run, launcher)",
     "table": "print a table from the store and write it to files",
     "tune": "choose settings on the validation split: KEY=a,b,c tries each value, several such keys all combinations",
     "data": "prepare or verify a dataset",
@@ -130,8 +130,8 @@ def _run(options: argparse.Namespace) -> int:
         return _import_checkpoint(options)
     from benchmarks import config, verbs
 
-    if options.verb == "tune" and not options.cfg:
-        return verbs.tune(options.overrides)
+    if options.verb in ("tune", "resume") and not options.cfg:  # they have a config besides that of their overrides
+        return int(getattr(verbs, options.verb)(options.overrides))
     files, overrides = _sort(options)
     settings = config.load(overrides, options.verb if options.verb in config.ROOTS else "config")
     if options.cfg:

@@ -9,10 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
+from yaml import YAMLError
 
-from benchmarks.config import Settings, build, show
+from benchmarks.config import Settings, build, load, show
 from benchmarks.cost import print_costs
 from benchmarks.data.dataset import Dataset, track_folders
 from benchmarks.data.msdm_layout import MsdmLayout
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
     from benchmarks.tables.table import Table  # tables import seaborn, which takes longer than all the rest
 
 SPLITS = ("train", "validation", "test")
+
+RESUMABLE = ("store", "wait", "dry_run", "launcher")
+"""What of a config may be different when it is resumed."""
 
 
 def run(config: DictConfig) -> int:
@@ -63,24 +69,53 @@ def status(config: DictConfig) -> int:
 
 
 def cancel(config: DictConfig) -> int:
-    """Cancel the Slurm jobs of the store."""
+    """Cancel the Slurm jobs of the store; ``BadInputError`` if it never had any."""
     from benchmarks.submissions import Submissions
 
     count = Submissions(Store(config.store)).cancel()
-    say(f"{count} jobs cancelled; what is finished is kept, `gmsdi resume` goes on")
+    say(f"{count} jobs cancelled; what is finished is kept, `gmsdi resume store={config.store}` goes on")
     return 0
 
 
-def resume(config: DictConfig) -> int:
-    """Run again what was last given to Slurm from the store: what is finished, or still in the queue, is not submitted again."""
+def resume(overrides: Sequence[str]) -> int:
+    """Run again what was last given to Slurm from the store: what is finished, or still in the queue, is not submitted again.
+
+    All but ``RESUMABLE`` is as it was then. ``launcher=NAME`` takes another launcher; ``launcher.KEY`` changes one value of it.
+    """
     from benchmarks.submissions import Submissions
 
-    last = Submissions(Store(config.store)).last_config()
-    again = OmegaConf.merge(OmegaConf.structured(Settings), OmegaConf.load(last))
-    if config.launcher._target_ == again.launcher._target_:
-        again.launcher = config.launcher  # launcher=slurm launcher.minutes=…: other jobs for the same work
-    again.store, again.wait, again.launcher.wait = config.store, config.wait, config.wait
-    return run(cast(DictConfig, again))
+    chooses = any(override.startswith("launcher=") for override in overrides)
+    config = load(overrides if chooses else ["launcher=slurm", *overrides])
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    for override in parsed:
+        if override.key_or_group.split(".")[0] not in RESUMABLE:
+            raise BadInputError(
+                f"{override.input_line}: resume goes on as the last submission was configured, but for "
+                f"{', '.join(RESUMABLE)}; `gmsdi run` does anything else"
+            )
+    again = _stored(Submissions(Store(config.store)).last_config())
+    if any(override.key_or_group == "launcher" and override.value() != "slurm" for override in parsed):
+        again.launcher = config.launcher
+    again.store, again.wait, again.dry_run = config.store, config.wait, config.dry_run
+    if "wait" in again.launcher:
+        again.launcher.wait = config.wait
+    for override in parsed:
+        if override.key_or_group.startswith("launcher."):
+            OmegaConf.update(again, override.key_or_group, override.value(), force_add=True)
+    return run(again)
+
+
+def _stored(file: Path) -> DictConfig:
+    """The config that a submission was made from; ``BadInputError`` if this code does not understand it."""
+    remedy = "`gmsdi run` with the overrides of then goes on"
+    try:
+        config = cast(DictConfig, OmegaConf.merge(OmegaConf.structured(Settings), OmegaConf.load(file)))
+    except (OmegaConfBaseException, YAMLError, OSError, ValueError, TypeError) as error:
+        why = ": ".join(filter(None, (getattr(error, "full_key", ""), str(error).partition("\n")[0].strip())))
+        raise BadInputError(f"{file}: cannot be read ({why}); {remedy}") from None
+    if lacking := [str(key) for key in config if OmegaConf.is_missing(config, key)]:
+        raise BadInputError(f"{file}: has no {', '.join(lacking)}; {remedy}")
+    return config
 
 
 def table(config: DictConfig) -> int:
