@@ -29,6 +29,7 @@ class Submitted:
     name: str  # of the submission, and of the job: ids alone may come again
     log: str
     units: tuple[str, ...]
+    plan: str = ""  # of one that finishes: what
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,9 @@ class Submissions:
         return configs[-1]
 
     def cancel(self) -> int:
-        """Cancel all jobs of the store, and tell who waits for them; returns how many."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Cancel all jobs of the store, and tell who waits for them; returns how many. ``BadInputError`` if there never were any."""
+        if not self.refresh().all:
+            self.last_config()
         (self.folder / "cancelled").write_text(repr(time.time()))
         jobs = [each.job for each in self.live()]
         site.cancel(jobs)
@@ -135,14 +137,15 @@ class Submissions:
 
 
 def _last_line(log: Path) -> str:
-    """Of a log, which often says why it ends."""
+    """Of a log, which often says why it ends; srun after it only says that it does."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
             lines = file.read().decode(errors="replace").split("\n")
     except OSError:
         return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    said = [line.strip() for line in reversed(lines) if line.strip()]
+    return next((line for line in said if not line.startswith("srun: ")), said[0] if said else "")
 
 
 def print_status(store: Store) -> None:

@@ -11,6 +11,8 @@ import torch
 
 from benchmarks import cli
 from benchmarks.metrics.pretrained import PANN, EnCodec, VGGish
+from benchmarks.store import Store
+from benchmarks.submissions import Submissions, Submitted
 from gmsdi import SAMPLE_RATE, STEMS, audio, checkpoint
 
 SMALL = [
@@ -267,3 +269,57 @@ def test_doctor_misses_weights_where_a_system_needs_them(
     assert "7 checkpoints: gmsdi, msdm, weak-msdm, demucs" in capsys.readouterr().out
     assert cli.main(["doctor", *overrides, "weights.gmsdi=gone.safetensors", "system=[gmsdi-separator]"]) == 4
     assert "gone.safetensors: no such checkpoint" in capsys.readouterr().out
+
+
+@pytest.fixture
+def handed_over(overrides: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """The config of a submission to Slurm of long ago, in the store."""
+    assert cli.main(["run", *overrides, "launcher=slurm", "--cfg", "job"]) == 0
+    file = tmp_path / "store" / "slurm" / "gmsdi-1" / "config.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(capsys.readouterr().out)
+    Submissions(Store(tmp_path / "store")).record([Submitted("1", "gmsdi-1", "log", ("unit",))])
+    return file
+
+
+@pytest.mark.parametrize("override", ["system=[mixture]", "batch_size=8", "keep_audio=false", "device=cpu", "data=/no"])
+def test_resume_refuses_what_it_would_not_heed(
+    handed_over: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], override: str
+) -> None:
+    assert cli.main(["resume", f"store={tmp_path / 'store'}", override, "dry_run=true"]) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {override}: resume goes on as the last submission was configured")
+
+
+def test_a_dry_run_of_resume_says_what_is_missing_and_submits_nothing(
+    handed_over: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["resume", f"store={tmp_path / 'store'}", "launcher.minutes=480", "dry_run=true"]) == 0
+    assert f"{12 * 22_050 * 4 * 4:,}" in capsys.readouterr().out
+    assert list((tmp_path / "store").iterdir()) == [tmp_path / "store" / "slurm"]
+
+
+def test_a_stored_config_that_this_code_does_not_understand_is_named(
+    handed_over: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = handed_over.read_text()
+    for text, why in {
+        f"{good}gone: 1\n": "Key 'gone' not in 'Settings'",
+        good.replace("seed: 0", "seed: many"): "seed: Value 'many'",
+        good.replace("split: test\n", ""): "has no split",
+        f"{good}: [": "cannot be read",
+        "- 1\n": "cannot be read",
+        "": "has no dataset",
+    }.items():
+        handed_over.write_text(text)
+        assert cli.main(["resume", f"store={tmp_path / 'store'}", "dry_run=true"]) == 4
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"error: {handed_over}: ") and why in line
+
+
+def test_cancel_without_a_submission_says_so_and_creates_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["cancel", f"store={tmp_path / 'typo'}"]) == 4
+    assert "nothing was given to Slurm from this store" in capsys.readouterr().err
+    assert not (tmp_path / "typo").exists()

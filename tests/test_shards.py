@@ -14,14 +14,15 @@ import pytest
 from omegaconf import OmegaConf
 
 from baselines.bounds import Mixture, Silence
-from benchmarks import site
+from benchmarks import config, site
 from benchmarks.data.msdm_layout import MsdmLayout
+from benchmarks.device import cores
 from benchmarks.launch import Job, Local, Unfinished, finish, to_do
 from benchmarks.lease import STALE
 from benchmarks.metrics.si_sdr import SiSDR
 from benchmarks.plan import Protocol, make_plan
 from benchmarks.shards import Shard, pack, timings, to_separate
-from benchmarks.slurm import Slurm
+from benchmarks.slurm import FRUITLESS, Finisher, Slurm, Work, Worker
 from benchmarks.spec import resolve_all
 from benchmarks.store import open_store
 from gmsdi import SAMPLE_RATE, STEMS
@@ -187,11 +188,72 @@ def die_at(unit: str, job: Job) -> None:
     os.utime(path, (then, then))
 
 
-def test_settings_that_make_no_sense_and_a_machine_without_slurm_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(BadInputError, match=r"launcher.attempts=0: must be greater than 0"):
-        Slurm(attempts=0)
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("slurm attempts=0", "slurm attempts=1.5", "slurm concurrency=0", "slurm minutes=null", "slurm minutes=true"),
+        *("slurm max_jobs=-1", "slurm max_jobs=0", "slurm max_array=-1", "slurm max_array=0", "slurm max_array=1.5"),
+        *("slurm shard_minutes=0", "slurm seconds_per_unit=soon", "slurm poll_seconds=-1", "slurm poll_seconds=.inf"),
+        *("slurm grace_seconds=0", "slurm grace_seconds=14400", "slurm sbatch=gpu"),
+        *("processes workers=0", "processes workers=1.5", "processes attempts=1.5", "processes attempts=0"),
+    ],
+)
+def test_settings_of_a_launcher_that_make_no_sense_are_refused(override: str) -> None:
+    launcher, setting = override.split()
+    with pytest.raises(BadInputError, match=f"^launcher.{setting.split('=')[0]}=.*: must be "):
+        config.build(config.load([f"launcher={launcher}", f"launcher.{setting}"]).launcher)
+
+
+def test_settings_at_their_limits_are_taken() -> None:
+    few = ["launcher=slurm", "launcher.max_jobs=1", "launcher.max_array=1", "launcher.minutes=1"]
+    assert config.build(config.load([*few, "launcher.grace_seconds=59"]).launcher).max_jobs == 1
+
+
+@pytest.mark.parametrize("kind", ["worker", "finisher"])
+def test_a_job_that_gets_nowhere_is_not_queued_for_ever(job: Callable[..., Job], kind: str) -> None:
+    shared = job()
+    (shard,) = shards_of(shared, 1e9)
+    work: Work = Worker(shard) if kind == "worker" else Finisher(shared)
+    for _ in range(FRUITLESS - 1):
+        work = work.checkpoint().function
+    shard.run()
+    hopeful = work.checkpoint().function  # the units have been done in between
+    assert hopeful.fruitless == 0
+    work._before = work.done()
+    with pytest.raises(SystemExit, match=r"stopped 3 times before one .* was done: `gmsdi resume launcher.minutes=…`"):
+        work.checkpoint()
+
+
+def test_what_is_scored_is_recorded_at_once(job: Callable[..., Job]) -> None:
+    """A scorer that is stopped at the third track, on one core, has the scores of two."""
+    first, *others = os.sched_getaffinity(0)
+    shared = replace(job(), metrics=(Interrupted(window=0.5, hop=0.25),))
+    for shard in shards_of(shared, 1e9):
+        shard.run()
+    os.sched_setaffinity(0, {first})
+    try:
+        assert cores() == 1
+        with pytest.raises(KeyboardInterrupt):
+            finish(shared)
+    finally:
+        os.sched_setaffinity(0, {first, *others})
+    assert len(open_store(shared.store.root).scores) == Interrupted.AFTER
+
+
+class Interrupted(SiSDR):
+    """Somebody presses Ctrl-C while the third track is measured."""
+
+    AFTER = 2
+    measured = 0
+
+    def __call__(self, *arguments: Any) -> Any:
+        Interrupted.measured += 1
+        if Interrupted.measured > self.AFTER:
+            raise KeyboardInterrupt
+        return super().__call__(*arguments)
+
+
+def test_a_machine_without_slurm_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(site.Silent, match="sbatch: no such command; is this a login node"):
         Slurm().check()

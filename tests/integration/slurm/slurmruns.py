@@ -63,6 +63,11 @@ def finished_twice(store: Path) -> int:
     return sum(count > 1 for count in counts.values())
 
 
+def leases(store: Path) -> list[Path]:
+    """What somebody holds, or held when it was killed."""
+    return list((store / "leases").glob("*/*"))
+
+
 Fault = Callable[[Cluster, SlurmSuite], None]
 """Something that goes wrong while jobs compute."""
 

@@ -1,10 +1,13 @@
 """``launcher=slurm`` on a real Slurm: what it makes is what a local run makes, whatever happens to jobs, nodes and the controller."""
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cluster import Cluster
+from omegaconf import OmegaConf
 from slurmruns import (
     MAX_ARRAY,
     SLURM,
@@ -15,9 +18,11 @@ from slurmruns import (
     endure,
     finished_twice,
     kill_worker,
+    leases,
     lose_node,
     preempt,
     requeue,
+    running,
     stop_controller,
 )
 from tinyruns import TRACKS, results, system, until
@@ -44,7 +49,8 @@ def test_submitting_returns_at_once_and_the_last_job_finishes(
     slurm: SlurmSuite, cluster: Cluster, tmp_path: Path, local: Callable
 ) -> None:
     store = tmp_path / "store"
-    code, said = slurm.wait(store, slurm.slurm(store, *slurm.slow(0.01), *MEAN, wait=False, shards=1))
+    gpu = "launcher.sbatch.gres='gpu:1'"
+    code, said = slurm.wait(store, slurm.slurm(store, gpu, *slurm.slow(0.01), *MEAN, wait=False, shards=1))
     assert code == 0, said
     assert "3 shards submitted" in said
     code, said = slurm.wait(store, slurm.slurm(store, *slurm.slow(0.01), *MEAN, wait=False, shards=1))
@@ -53,6 +59,11 @@ def test_submitting_returns_at_once_and_the_last_job_finishes(
     assert "3 shards: " in said
     until(lambda: not cluster.ask("squeue", "--noheader"))
     assert results(store) == local(*MEAN)
+    scripts = [script.read_text() for script in (store / "slurm").glob("gmsdi-*/*/*_submission.sh")]
+    assert {("--gres=gpu:1" in script, "--dependency" in script) for script in scripts} == {
+        (True, False),
+        (False, True),
+    }
     _, said = slurm.wait(store, slurm.verb("status", store))
     assert said.splitlines()[-1] == f"3 shards: 3 done; {3 * UNITS} of {3 * UNITS} units done"
 
@@ -111,19 +122,80 @@ def test_cancel_keeps_what_is_finished_and_resume_does_the_rest(
     slurm: SlurmSuite, cluster: Cluster, tmp_path: Path, local: Callable
 ) -> None:
     store = tmp_path / "store"
-    slurm.wait(store, slurm.slurm(store, wait=False, shards=2, seconds=0.9))
+    gpu = "launcher.sbatch.gres='gpu:1'"
+    slurm.wait(store, slurm.slurm(store, gpu, *slurm.slow(0.9), wait=False, shards=2))
     until(lambda: len(slurm.lines()) >= 4)
     assert slurm.wait(store, slurm.verb("cancel", store))[0] == 0
     until(lambda: not cluster.ask("squeue", "--noheader"))
     done = results(store)[1]
     assert 0 < len(done) < UNITS
+    assert not leases(store)  # Slurm told the workers before it killed them
     _, said = slurm.wait(store, slurm.verb("status", store))
     assert "lost" in said and "CANCELLED" in said and "`gmsdi resume`" in said
-    code, said = slurm.wait(store, slurm.verb("resume", store, "wait=true"))
+    code, said = slurm.wait(store, slurm.verb("resume", store, "wait=true", "launcher=slurm", "launcher.minutes=77"))
     assert code == 0, said
     assert results(store) == local()
+    before, again = (OmegaConf.load(file).launcher for file in sorted((store / "slurm").glob("gmsdi-*/config.yaml")))
+    assert again == {**before, "minutes": 77, "wait": True}
     assert sum(slurm.computed().values()) <= UNITS + 4
     assert finished_twice(store) == 0
+
+
+def test_a_job_that_is_told_to_end_is_queued_again_unless_it_was_cancelled(
+    slurm: SlurmSuite, cluster: Cluster, tmp_path: Path
+) -> None:
+    """As by a preemption that leaves it time, on a site that sends no other signal."""
+    store = tmp_path / "store"
+    slurm.wait(store, slurm.slurm(store, wait=False, shards=2, seconds=0.5))
+    until(lambda: len(slurm.lines()) >= 4)
+    first, second = sorted(running(cluster))
+    cluster.ask("scancel", "--signal=TERM", first)
+    cluster.ask("scancel", second)
+    until(lambda: not leases(store))
+    until(lambda: not cluster.ask("squeue", "--noheader"))
+    _, said = slurm.wait(store, slurm.verb("status", store))
+    assert "2 shards: 1 done, 1 lost" in said
+    assert UNITS // 2 <= len(results(store)[1]) < UNITS
+    assert len({line.split()[-1] for line in slurm.lines()}) == 3
+
+
+def test_runs_of_other_systems_on_the_same_store_are_not_waited_for(
+    slurm: SlurmSuite, cluster: Cluster, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    slurm.wait(store, slurm.slurm(store, wait=False, shards=1, seconds=60))
+    (long,) = running(cluster)
+    code, said = slurm.wait(store, slurm.slurm(store, *system("other", variant=1), shards=1))
+    assert code == 0, said
+    code, said = slurm.wait(store, slurm.slurm(store, *system("third", variant=2), wait=False, shards=1))
+    assert code == 0 and "0 jobs were there" in said.splitlines()[-1]
+    until(lambda: len(results(store)[0]) == 2 * len(TRACKS))  # by a last job that waits for its own shards alone
+    assert long in running(cluster)
+
+
+def test_who_waits_hears_why_jobs_die(slurm: SlurmSuite, cluster: Cluster, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    few = ["launcher.attempts=2", "launcher.python=/nowhere/python"]
+    code, said = slurm.wait(store, slurm.slurm(store, *slurm.slow(0), *few, shards=1))
+    assert code == 2
+    lost = [line for line in said.splitlines() if " was lost: " in line]
+    assert len(lost) == 2  # before it is submitted again, and at the end
+    for line in lost:
+        assert "FAILED: " in line and "/nowhere/python" in line and f"see `gmsdi status store={store}`" in line
+        assert "nowhere" in Path(line.split("its log is ")[1].split(";")[0]).read_text()
+
+
+def test_who_interrupts_a_run_that_waits_hears_that_the_jobs_go_on(
+    slurm: SlurmSuite, cluster: Cluster, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    waiting = slurm.slurm(store, *slurm.slow(60), shards=1)
+    job = running(cluster)
+    os.kill(waiting.pid, signal.SIGINT)
+    code, said = slurm.wait(store, waiting)
+    assert code == 130
+    assert f"the jobs go on: `gmsdi status store={store}` follows them, `gmsdi cancel store={store}`" in said
+    assert running(cluster) == job
 
 
 def test_a_job_that_runs_out_of_time_goes_on_where_it_stopped(
@@ -212,7 +284,7 @@ def test_doctor_says_what_slurm_is_here_and_what_it_lacks(slurm: SlurmSuite, tmp
 
 def test_without_slurm_and_without_a_submission_there_is_one_line(slurm: SlurmSuite, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    for verb in ("status", "resume"):
+    for verb in ("status", "resume", "cancel"):
         code, said = slurm.wait(store, slurm.verb(verb, store))
         assert (code, said.splitlines()[-1]) == (
             4,
