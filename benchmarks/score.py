@@ -77,7 +77,7 @@ def score(
         progress(f"scoring: {system.name}", len(missing)) as advance,
         ThreadPoolExecutor(workers) as pool,
     ):
-        for batch in leases.share(missing, lambda task: f"score-{task.key}", pending, workers):
+        for batch in leases.share(missing, lambda task: f"score-{task.key}", pending, 4 * workers):
             store.record_scores(pool.map(lambda task: _score(task, dataset, store, run), batch))
             advance(len(batch))
 
