@@ -224,10 +224,10 @@ def test_a_job_that_gets_nowhere_is_not_queued_for_ever(job: Callable[..., Job],
         work.checkpoint()
 
 
-def test_what_is_scored_is_recorded_at_once(job: Callable[..., Job]) -> None:
-    """A scorer that is stopped at the third track, on one core, has the scores of two."""
+def test_what_is_scored_is_recorded_soon(job: Callable[..., Job]) -> None:
+    """A scorer that is stopped at the fifth score, on one core, has four."""
     first, *others = os.sched_getaffinity(0)
-    shared = replace(job(), metrics=(Interrupted(window=0.5, hop=0.25),))
+    shared = replace(job(), metrics=tuple(Interrupted(window=0.5, hop=hop) for hop in (0.25, 0.5)))
     for shard in shards_of(shared, 1e9):
         shard.run()
     os.sched_setaffinity(0, {first})
@@ -241,9 +241,9 @@ def test_what_is_scored_is_recorded_at_once(job: Callable[..., Job]) -> None:
 
 
 class Interrupted(SiSDR):
-    """Somebody presses Ctrl-C while the third track is measured."""
+    """Somebody presses Ctrl-C while the fifth score is made."""
 
-    AFTER = 2
+    AFTER = 4
     measured = 0
 
     def __call__(self, *arguments: Any) -> Any:

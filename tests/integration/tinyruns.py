@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +17,9 @@ CHUNK = SAMPLE_RATE
 TRACKS = tuple(f"Track{n:05d}" for n in range(1, 7))
 CHUNKS = 4
 """Of one second, in each track."""
+
+LONGEST = 300
+"""Seconds that a run may take before it is given up."""
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["torch", "hydra", "numba", "benchmarks.verbs", "benchmarks.config"])
@@ -57,7 +61,10 @@ class Suite:
 
     def wait(self, store: Path, process: multiprocessing.process.BaseProcess) -> tuple[int | None, str]:
         """The exit code of a verb and what was written about the store until then."""
-        process.join()
+        process.join(LONGEST)
+        if process.is_alive():
+            process.kill()
+            raise AssertionError(f"did not end in {LONGEST} s: {self.said(store).read_text()}")
         return process.exitcode, self.said(store).read_text()
 
     def said(self, store: Path) -> Path:
@@ -66,6 +73,7 @@ class Suite:
 
 
 def _main(arguments: list[str], said: Path, environment: dict[str, str]) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
     os.environ.update(environment)
     with said.open("a") as sys.stderr:
         sys.stdout = sys.stderr
