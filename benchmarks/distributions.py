@@ -103,10 +103,13 @@ class Maker:
 
     def _related(self, system: SystemSpec, names: Sequence[str]) -> Related:
         """Which of the tracks borrowed stems from each other, ``[tracks, tracks]``."""
-        lenders = {
-            name: {each.track for unit in self.plan.units[system.id, name] for each in unit.elsewhere} for name in names
-        }
-        return np.array([[one in lenders[other] or other in lenders[one] for other in names] for one in names])
+        places = {name: place for place, name in enumerate(names)}
+        related = np.zeros((len(names), len(names)), dtype=np.bool_)
+        for name, place in places.items():
+            for unit in self.plan.units[system.id, name]:
+                lenders = [places[each.track] for each in unit.elsewhere if each.track in places]
+                related[place, lenders] = related[lenders, place] = True
+        return related
 
     def estimates(self, row: Row, groups: Sequence[Mapping[str, Any]], advance: Advance) -> list[list[Estimate]]:
         """Of one row: of each group the columns, each the mean over its tasks."""

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from yaml import YAMLError
 
-from benchmarks.config import Settings, build, load, show
+from benchmarks.config import Settings, build, load, require_count, show
 from benchmarks.cost import print_costs
 from benchmarks.data.dataset import Dataset, track_folders
 from benchmarks.data.msdm_layout import MsdmLayout
@@ -221,7 +221,7 @@ def separate(config: DictConfig, *files: str) -> int:
     from benchmarks.separate import Separation, lone_system, songs_of
 
     songs = songs_of(files, Path(config.out))
-    _require_batch_size(config)
+    require_count("batch_size", config.batch_size)
     device = usable(config.device)
     Separation(lone_system(config.systems), Path(config.out), config.seed, config.batch_size, device).run(songs)
     return 0
@@ -232,7 +232,7 @@ def generate(config: DictConfig) -> int:
     from benchmarks.generate import Order, generate, words
     from gmsdi import SAMPLE_RATE
 
-    _require_batch_size(config)
+    require_count("batch_size", config.batch_size)
     if not math.isfinite(config.seconds):
         raise BadInputError(f"seconds={config.seconds}: give a number")
     given = Path(config.given) if config.given else None
@@ -287,7 +287,7 @@ def job_of(config: DictConfig, store: Store) -> Job:
         raise BadInputError(f"keep_audio={config.keep_audio}: choose one of {', '.join(get_args(KeepAudio))}")
     if not config.systems or not config.metrics:
         raise BadInputError("there is nothing to do: give at least one system=[…] and one metric=[…]")
-    _require_batch_size(config)
+    require_count("batch_size", config.batch_size)
     tasks = _tasks(config)
     systems = resolve_all(config.systems, tasks)
     metrics: tuple[Metric | Judge, ...] = tuple(build(metric) for metric in config.metrics.values())
@@ -305,11 +305,6 @@ def job_of(config: DictConfig, store: Store) -> Job:
                 f"which needs {metric.shortest:.2f} s"
             )
     return Job(plan, dataset, metrics, store, config.batch_size, cast(KeepAudio, keep_audio), config.device)
-
-
-def _require_batch_size(config: DictConfig) -> None:
-    if config.batch_size < 1:
-        raise BadInputError(f"batch_size={config.batch_size}: at least 1 is needed")
 
 
 def _dataset(config: DictConfig) -> Dataset:

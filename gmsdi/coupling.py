@@ -130,4 +130,4 @@ class Imputed(Free):
 
 def _require_positive(what: str, value: float) -> None:
     if not value > 0:
-        raise BadInputError(f"{what} is {value}; it must be above 0 (.inf: no coupling)")
+        raise BadInputError(f"{what} is {value}; it must be above 0")

@@ -86,9 +86,9 @@ class Pretrained(Embedder):
         )
 
     @property
-    @abstractmethod
     def identity(self) -> dict[str, Path]:
         """The files, or folders of code, whose content decides the embeddings, by what they are."""
+        return {"weights": self.files[0]}
 
     def embed(self, samples: audio.Samples, rate: int) -> Tensor:
         audio.require_finite(samples[None], rate, f"audio for {self.name}")
@@ -240,10 +240,6 @@ class PANN(Pretrained):
         return (fad_library.hub() / f"{self.NAMES[self.rate]}.pth",)
 
     @property
-    def identity(self) -> dict[str, Path]:
-        return {"weights": self.files[0]}
-
-    @property
     def options(self) -> str:
         return f"piece:{self.piece:g}s"
 
@@ -275,10 +271,6 @@ class EnCodec(Pretrained):
     @property
     def files(self) -> tuple[Path, ...]:
         return (fad_library.hub() / "checkpoints" / self.NAMES[self.rate],)
-
-    @property
-    def identity(self) -> dict[str, Path]:
-        return {"weights": self.files[0]}
 
     @property
     def options(self) -> str:
@@ -322,12 +314,8 @@ class CLAP(Pretrained):
 
     @property
     def files(self) -> tuple[Path, ...]:
+        # the second, a language model, has no part in what the audio half does
         return (fad_library.hub() / self.NAMES[self.submodel], fad_library.language_model())
-
-    @property
-    def identity(self) -> dict[str, Path]:
-        """The language model has no part in what the audio half does."""
-        return {"weights": self.files[0]}
 
     @property
     def options(self) -> str:
