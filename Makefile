@@ -52,6 +52,7 @@ lint: .venv/.ready
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
+	.venv/bin/lint-imports
 
 # Exactly the locked packages, each checked by hash. ffmpeg is for museval alone (metric=[bsseval]).
 .venv/.ready: requirements.lock pyproject.toml

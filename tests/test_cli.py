@@ -11,8 +11,8 @@ import torch
 
 from benchmarks import cli
 from benchmarks.metrics.pretrained import PANN, EnCodec, VGGish
-from benchmarks.store import Store
-from benchmarks.submissions import Submissions, Submitted
+from benchmarks.run.slurm.submissions import Submissions, Submitted
+from benchmarks.store.store import Store
 from gmsdi import SAMPLE_RATE, STEMS, audio, checkpoint
 
 SMALL = [

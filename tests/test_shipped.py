@@ -11,9 +11,9 @@ from omegaconf import OmegaConf
 from baselines import demucs
 from benchmarks import config
 from benchmarks.config import build
-from benchmarks.distributions import tasks_of
 from benchmarks.metrics.si_sdr import SiSDR
-from benchmarks.spec import resolve_all
+from benchmarks.plan.systems import resolve_all
+from benchmarks.plan.tasks import tasks_of
 from gmsdi import SAMPLE_RATE, STEMS, audio, checkpoint
 from gmsdi.system import Batch, Derived, Separator
 

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import config, verbs
+from benchmarks import config
 from benchmarks.figures import canvas
 from benchmarks.figures.spectrograms import LABEL, mel, middle, panel, spectrograms
-from benchmarks.launch import Job
-from benchmarks.spec import SystemSpec, Task
-from benchmarks.store import Store
+from benchmarks.plan.systems import SystemSpec
+from benchmarks.plan.tasks import Task
+from benchmarks.run.configured import job_of
+from benchmarks.run.launch import Job
+from benchmarks.store.store import Store
 from gmsdi import STEMS, audio
 from gmsdi.errors import BadInputError, IntegrityError, near
 
@@ -34,7 +36,7 @@ def main(arguments: Sequence[str]) -> Path:
         raise BadInputError(f"usage: {USAGE}")
     out, track, *overrides = arguments
     settings = config.load(["table=subfad", *overrides])
-    job = verbs.job_of(settings, Store(settings.store).refresh())
+    job = job_of(settings, Store(settings.store).refresh())
     names = [each.name for each in job.plan.tracks]
     if track not in names:
         raise BadInputError(f"unknown track {track!r}{near(track, names)}")

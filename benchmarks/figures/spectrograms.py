@@ -22,14 +22,15 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 from torchaudio.functional import melscale_fbanks
 
-from benchmarks import config, verbs
+from benchmarks import config
 from benchmarks.data.manifest import DatasetManifest, Excerpt
 from benchmarks.figures import canvas
-from benchmarks.launch import Job
 from benchmarks.metrics.si_sdr import SiSDR
 from benchmarks.notices import say
-from benchmarks.plan import WorkUnit
-from benchmarks.store import Store
+from benchmarks.plan.units import WorkUnit
+from benchmarks.run.configured import job_of
+from benchmarks.run.launch import Job
+from benchmarks.store.store import Store
 from benchmarks.tables import wording
 from gmsdi import STEMS, audio
 from gmsdi.errors import BadInputError, IntegrityError, near
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str]) -> Path:
         raise BadInputError(f"usage: {USAGE}")
     out, track, *overrides = arguments
     settings = config.load(overrides)
-    job = verbs.job_of(settings, Store(settings.store).refresh())
+    job = job_of(settings, Store(settings.store).refresh())
     names = [each.name for each in job.plan.tracks]
     if track not in names:
         raise BadInputError(f"unknown track {track!r}{near(track, names)}")

@@ -2,7 +2,7 @@
 
 Every metric compares the sum of the given stems with the sum of the generated ones of the same excerpt. High agreement is no virtue
 in itself: the scale of each is what real stems of one song reach, and its floor what stems of two songs do, which
-``benchmarks.metrics.coherence_study`` measures. None depends on how loud either side is.
+``benchmarks.figures.coherence_study`` measures. None depends on how loud either side is.
 
 Sources: onset strength as spectral flux of compressed magnitudes, Müller, "Fundamentals of Music Processing" (2015), section 6.1.1;
 agreement of onsets, MIREX's F-measure as mir_eval has it (Raffel et al., ISMIR 2014); chroma, Müller, section 3.1.2.

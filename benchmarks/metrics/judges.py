@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.identity import digest
-from benchmarks.journal import Record
 from benchmarks.metrics.coherence import Coherence
 from benchmarks.metrics.embedders import Embedder
-from benchmarks.provenance import code_digests
-from benchmarks.spec import Task
+from benchmarks.plan.tasks import Task
+from benchmarks.store.journal import Record
+from benchmarks.store.provenance import code_digests
 from gmsdi import STEMS, audio
 
 Floats = npt.NDArray[np.float64]

@@ -18,22 +18,22 @@ import cloudpickle
 import numpy as np
 from omegaconf import OmegaConf
 
-from benchmarks import site
-from benchmarks.aggregate import make_table
+from benchmarks.cells.separation import make_table
 from benchmarks.data.dataset import Dataset
 from benchmarks.data.manifest import DatasetManifest, Stem, Track
 from benchmarks.identity import digest
-from benchmarks.journal import Record
-from benchmarks.launch import Job, missing_units
 from benchmarks.metrics.si_sdr import SiSDR
-from benchmarks.plan import Plan, Protocol, make_plan
-from benchmarks.provenance import provenance
-from benchmarks.score import score_key
-from benchmarks.shards import pack, to_separate
-from benchmarks.slurm import Worker
-from benchmarks.spec import SystemSpec
-from benchmarks.store import Output, Store
-from benchmarks.submissions import Submissions, Submitted
+from benchmarks.plan.systems import SystemSpec
+from benchmarks.plan.units import Plan, Protocol, make_plan
+from benchmarks.run.launch import Job, missing_units
+from benchmarks.run.score import score_key
+from benchmarks.run.shards import pack, to_separate
+from benchmarks.run.slurm import site
+from benchmarks.run.slurm.launcher import Worker
+from benchmarks.run.slurm.submissions import Submissions, Submitted
+from benchmarks.store.journal import Record
+from benchmarks.store.provenance import provenance
+from benchmarks.store.store import Output, Store
 from gmsdi import SAMPLE_RATE, STEMS
 
 CHUNKS = 20

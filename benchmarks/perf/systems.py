@@ -15,7 +15,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from benchmarks import config
 from benchmarks.data.dataset import Dataset
-from benchmarks.plan import Protocol
+from benchmarks.plan.units import Protocol
 from gmsdi import audio
 from gmsdi.denoiser import Denoiser, SourceDenoiser
 from gmsdi.errors import GmsdiError

@@ -11,8 +11,8 @@ from benchmarks import cli
 from benchmarks.data.dataset import read_stems
 from benchmarks.metrics.scores import Metric, WindowScores
 from benchmarks.metrics.si_sdr import SiSDR
-from benchmarks.score import from_json
-from benchmarks.store import Store
+from benchmarks.run.score import from_json
+from benchmarks.store.store import Store
 from gmsdi import SAMPLE_RATE, STEMS, audio
 from gmsdi.system import Batch, Separator
 

@@ -12,7 +12,7 @@ from baselines import folder
 from baselines.folder import FolderEstimates
 from benchmarks import cli
 from benchmarks.metrics.si_sdr import SiSDR
-from benchmarks.store import Store
+from benchmarks.store.store import Store
 from gmsdi import SAMPLE_RATE, STEMS, audio
 from gmsdi.errors import BadInputError
 from gmsdi.system import Batch

@@ -21,7 +21,7 @@ from baselines import pretrained
 from baselines.pretrained import PretrainedDemucs, files
 from benchmarks import cli, config
 from benchmarks.config import build
-from benchmarks.spec import resolve, resolve_all
+from benchmarks.plan.systems import resolve, resolve_all
 from gmsdi import SAMPLE_RATE, STEMS, audio
 from gmsdi.errors import BadInputError, IntegrityError
 from gmsdi.system import Batch

@@ -23,7 +23,7 @@ from benchmarks.data.training import (
     read_chunk,
     write_mixtures,
 )
-from benchmarks.train import Joint, PromptedMixtures, Training
+from benchmarks.run.training import Joint, PromptedMixtures, Training
 from gmsdi import SAMPLE_RATE, STEMS, audio
 from gmsdi.errors import BadInputError, IntegrityError
 from gmsdi.text import TagEncoder

@@ -14,7 +14,7 @@ from tinyruns import CHUNK, CHUNKS, TRACKS
 from benchmarks import cli
 from benchmarks.metrics.embedders import LogMel
 from benchmarks.metrics.frechet import Statistics, frechet
-from benchmarks.store import Store
+from benchmarks.store.store import Store
 from gmsdi import SAMPLE_RATE, STEMS, audio
 from gmsdi.system import Generator, Request
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import cli
-from benchmarks.store import Store
+from benchmarks.store.store import Store
 from gmsdi import SAMPLE_RATE
 
 CHUNK = SAMPLE_RATE
@@ -22,7 +22,7 @@ LONGEST = 300
 """Seconds that a run may take before it is given up."""
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["torch", "hydra", "numba", "benchmarks.verbs", "benchmarks.config"])
+FORKS.set_forkserver_preload(["torch", "hydra", "numba", "benchmarks.verbs.run", "benchmarks.config"])
 
 
 @dataclass(frozen=True)

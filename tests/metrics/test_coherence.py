@@ -8,9 +8,9 @@ import pytest
 
 from benchmarks.data.dataset import Dataset
 from benchmarks.data.minislakh.dataset import MiniSlakh
+from benchmarks.figures.coherence_study import SUBSETS, Beats, Comparison, excerpts, main
 from benchmarks.metrics.coherence import Agreement, Coherence, Floats, Flux, Harmony, Onsets, Overlap, Rhythm, Stems
-from benchmarks.metrics.coherence_study import SUBSETS, Beats, Comparison, excerpts, main
-from benchmarks.plan import Protocol
+from benchmarks.plan.units import Protocol
 from gmsdi import SAMPLE_RATE, STEMS, audio
 from gmsdi.errors import BadInputError
 

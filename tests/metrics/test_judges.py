@@ -9,7 +9,7 @@ import torch
 from benchmarks.metrics.coherence import Harmony, Rhythm
 from benchmarks.metrics.embedders import Embedder, LogMel
 from benchmarks.metrics.judges import Agreements, Embedding, Piece
-from benchmarks.spec import Task
+from benchmarks.plan.tasks import Task
 from gmsdi import SAMPLE_RATE, STEMS, audio
 
 LENGTH = 2 * SAMPLE_RATE

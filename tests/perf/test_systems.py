@@ -6,11 +6,11 @@ import torch
 from omegaconf import OmegaConf
 
 from benchmarks import config
-from benchmarks.cost import evaluations
 from benchmarks.data.msdm_layout import MsdmLayout
 from benchmarks.perf import systems
-from benchmarks.plan import Protocol
-from benchmarks.spec import resolve_all
+from benchmarks.plan.systems import resolve_all
+from benchmarks.plan.units import Protocol
+from benchmarks.run.cost import evaluations
 from gmsdi import SAMPLE_RATE, STEMS, checkpoint
 from gmsdi.checkpoint import Manifest
 from gmsdi.model import build_denoiser

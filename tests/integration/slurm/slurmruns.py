@@ -12,7 +12,7 @@ from pathlib import Path
 from cluster import Cluster
 from tinyruns import CHUNKS, TRACKS, Suite, system, until
 
-from benchmarks.journal import Journal
+from benchmarks.store.journal import Journal
 
 UNITS = len(TRACKS) * CHUNKS
 MAX_ARRAY = 2

@@ -1,0 +1,1 @@
+"""What it says: from scores to the cells of a table, with their intervals and tests."""

@@ -1,0 +1,296 @@
+"""From findings to a table of generation: reads the store, computes distances of embeddings and nothing of audio.
+
+A row is a node of ``systems``, which is a system for each task; a column is the mean over one task or several.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from benchmarks.cells.measures import Estimate, Floats, Measure, average, difference
+from benchmarks.cells.separation import (
+    STATISTICS_SEED,
+    Scores,
+    left_out,
+    notes_of,
+    reported_rows,
+    scores_of,
+    seconds_of,
+)
+from benchmarks.cells.stats import FEWEST, holm
+from benchmarks.config import build
+from benchmarks.identity import digest
+from benchmarks.metrics.judges import Judge
+from benchmarks.metrics.kernel import Related
+from benchmarks.notices import Advance, progress
+from benchmarks.plan.systems import SystemSpec
+from benchmarks.plan.units import Plan, WorkUnit
+from benchmarks.store.journal import Record
+from benchmarks.store.store import Store
+from benchmarks.tables.table import Group, Measured, MeasuredRow, Table
+from gmsdi.errors import BadInputError
+
+RESAMPLES = 100
+"""Of the tracks: the standard error is known to 7 %, and each takes eigenvalues of every system and task."""
+
+QUANTILE = 1.959964
+"""Of the normal distribution, for 95 %."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A node of ``systems``: its systems by the names of their tasks, and what was found of them, by task, metric and track."""
+
+    systems: dict[str, SystemSpec]
+    findings: dict[str, Scores]
+
+    @property
+    def able(self) -> list[SystemSpec]:
+        """Those of its systems that can do their tasks."""
+        return [system for system in self.systems.values() if not system.lacks]
+
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        return next(iter(self.systems.values())).label
+
+
+@dataclass(frozen=True)
+class Maker:
+    """How the estimates of a table are made. ``measures`` are a metric's name each, and what is made of its findings."""
+
+    plan: Plan
+    store: Store
+    measures: dict[str, tuple[str, Measure]]
+    times: Floats  # [R, tracks], how often each resample has each track
+
+    def estimate(self, row: Row, name: str, task: str) -> Estimate:
+        """Of one system."""
+        metric, measure = self.measures[name]
+        if lacks := row.systems[task].lacks:
+            return Estimate(None, reason=lacks)
+        found = row.findings[task][metric]
+        present = [place for place, track in enumerate(self.plan.tracks) if track.name in found]
+        if len(present) < FEWEST:
+            return Estimate(None, reason=f"{len(present)} songs are scored, which is too few")
+        names = tuple(self.plan.tracks[place].name for place in present)
+        excerpts = [found[name]["excerpts"] for name in names]
+        related = self._related(row.systems[task], names)
+        return replace(measure(excerpts, self.times[:, present], self.store.read_embeddings, related), tracks=names)
+
+    def _related(self, system: SystemSpec, names: Sequence[str]) -> Related:
+        """Which of the tracks borrowed stems from each other, ``[tracks, tracks]``."""
+        places = {name: place for place, name in enumerate(names)}
+        related = np.zeros((len(names), len(names)), dtype=np.bool_)
+        for name, place in places.items():
+            for unit in self.plan.units[system.id, name]:
+                lenders = [places[each.track] for each in unit.elsewhere if each.track in places]
+                related[place, lenders] = related[lenders, place] = True
+        return related
+
+    def estimates(self, row: Row, groups: Sequence[Mapping[str, Any]], advance: Advance) -> list[list[Estimate]]:
+        """Of one row: of each group the columns, each the mean over its tasks."""
+        of_task = {}
+        for name, task in _wanted(groups):
+            of_task[name, task] = self.estimate(row, name, task)
+            advance()
+        return [
+            [average([of_task[group["measure"], task] for task in tasks]) for tasks in group["columns"].values()]
+            for group in groups
+        ]
+
+    def counts(self, row: Row, tasks: Sequence[str]) -> tuple[int, int]:
+        """How many tracks are scored, and how many there should be, of that task of a row that lacks most."""
+        counts = [
+            (
+                min(len(found) for found in row.findings[task].values()),
+                sum(bool(self.plan.units.get((row.systems[task].id, track.name))) for track in self.plan.tracks),
+            )
+            for task in tasks
+            if not row.systems[task].lacks
+        ]
+        return min(counts, key=lambda pair: pair[0] - pair[1], default=(0, 0))
+
+
+def make_table(
+    config: dict[str, Any], plan: Plan, metrics: Mapping[str, Judge], store: Store, provenance: Record
+) -> Table:
+    """The table that ``config`` (a node of configs/table with ``given``) describes, from what the store holds of ``plan``."""
+    measures = {
+        name: (node["metric"], build(OmegaConf.create(node["of"]))) for name, node in config["measures"].items()
+    }
+    used = {name: measures[name] for name in dict.fromkeys(group["measure"] for group in config["groups"])}
+    for name, (metric, _) in used.items():
+        if metric not in metrics:
+            raise BadInputError(f"table {config['name']}: {name} needs metric {metric!r}; add metric=[{metric}]")
+    shown = {metric: metrics[metric] for metric, _ in used.values()}
+    rows = _rows(plan, shown, store)
+    count = len(plan.tracks)
+    times = np.random.default_rng(STATISTICS_SEED).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    maker = Maker(plan, store, used, times.astype(np.float64))
+    with progress("comparing distributions", len(rows) * len(_wanted(config["groups"]))) as advance:
+        estimates = {name: maker.estimates(row, config["groups"], advance) for name, row in rows.items()}
+    baseline = config["baseline"] if config["baseline"] in rows else None
+    measured = tuple(
+        MeasuredRow(
+            name=name,
+            label=row.label,
+            system=digest([system.id for system in row.systems.values()]),
+            cells=tuple(
+                _cells(maker, row, group, found, estimates[baseline][g] if baseline not in (None, name) else None)
+                for g, (group, found) in enumerate(zip(config["groups"], estimates[name], strict=True))
+            ),
+            tracks=tracks,
+            expected=expected,
+            units=tuple(unit.id for unit in units),
+            notes=_notes(row, plan, shown, store, provenance),
+            seconds=seconds_of(units, store),
+        )
+        for name, row in rows.items()
+        for tracks, expected in [maker.counts(row, list(row.systems))]
+        for units in [list(_scored_units(row, plan))]
+    )
+    groups = tuple(
+        Group(group["title"], _signature(group, used, metrics), tuple(group["columns"]), sums_up(group))
+        for group in config["groups"]
+    )
+    decisive = used[config["groups"][-1]["measure"]][1]
+    return Table(
+        name=config["name"],
+        title=config["title"],
+        dataset=f"{plan.manifest.title} {plan.manifest.split}",
+        dataset_digest=plan.manifest.digest,
+        songs=count,
+        protocol=plan.protocol.describe(plan.manifest.rate),
+        groups=groups,
+        rows=measured,
+        baseline=rows[baseline].label if baseline else "",
+        caption=tuple(_caption(config, plan, rows, estimates)),
+        reported=reported_rows(
+            config["reported"], [(group["measure"], list(group["columns"])) for group in config["groups"]]
+        )
+        if config["reported"]
+        else None,
+        provenance=provenance,
+        better=decisive.better,
+        pieces=decisive.pieces,
+    )
+
+
+def _wanted(groups: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """The measures and tasks of all columns, each pair once: groups share them."""
+    pairs = ((group["measure"], task) for group in groups for tasks in group["columns"].values() for task in tasks)
+    return list(dict.fromkeys(pairs))
+
+
+def _signature(
+    group: Mapping[str, Any], measures: Mapping[str, tuple[str, Measure]], metrics: Mapping[str, Judge]
+) -> str:
+    metric, measure = measures[group["measure"]]
+    return measure.full_signature(metrics[metric])
+
+
+def _rows(plan: Plan, metrics: Mapping[str, Judge], store: Store) -> dict[str, Row]:
+    """By the names of the nodes, in their order."""
+    rows: dict[str, Row] = {}
+    for system in plan.systems:
+        assert system.task is not None
+        row = rows.setdefault(system.row, Row({}, {}))
+        row.systems[system.task.name] = system
+        row.findings[system.task.name] = scores_of(system, plan, metrics, store)
+    return rows
+
+
+def _scored_units(row: Row, plan: Plan) -> Iterator[WorkUnit]:
+    for task, system in row.systems.items():
+        scored = {track for found in row.findings[task].values() for track in found}
+        yield from (unit for unit in plan.of_system(system) if unit.excerpt.track in scored)
+
+
+def _notes(row: Row, plan: Plan, metrics: Mapping[str, Judge], store: Store, provenance: Record) -> tuple[str, ...]:
+    """Those of all its systems, each once."""
+    each = [
+        notes_of(system, row.findings[task], plan, metrics, store, provenance)
+        for task, system in row.systems.items()
+        if not system.lacks
+    ]
+    return tuple(dict.fromkeys(note for notes in each for note in notes))
+
+
+def _cells(
+    maker: Maker, row: Row, group: Mapping[str, Any], found: Sequence[Estimate], against: Sequence[Estimate] | None
+) -> tuple[Measured, ...]:
+    """The cells of a row under a group; tests are Holm-corrected over its columns, without one that sums the others up."""
+    p = np.array(
+        [_p(one, other) for one, other in zip(found, against, strict=True)] if against else [np.nan] * len(found)
+    )
+    columns = slice(len(p) - 1 if sums_up(group) else None)
+    p[columns] = holm(p[columns])
+    cells = []
+    for estimate, tasks, chance in zip(found, group["columns"].values(), p.tolist(), strict=True):
+        tracks, expected = maker.counts(row, tasks)
+        low, high = _interval(estimate, maker.measures[group["measure"]][1].least)
+        chance = chance if math.isfinite(chance) else None
+        cells.append(Measured(estimate.value, low, high, tracks, expected, estimate.count, chance, estimate.reason))
+    return tuple(cells)
+
+
+def sums_up(group: Mapping[str, Any]) -> bool:
+    """Whether the last column of a group is the mean over the tasks of all others."""
+    *others, last = group["columns"].values()
+    return len(last) > 1 and set(last) == {task for tasks in others for task in tasks}
+
+
+def _interval(estimate: Estimate, least: float = -math.inf) -> tuple[float, float] | tuple[None, None]:
+    """95 %, from the standard error; not below the ``least`` that the number can be."""
+    if estimate.value is None or estimate.error is None:
+        return None, None
+    return max(estimate.value - QUANTILE * estimate.error, least), estimate.value + QUANTILE * estimate.error
+
+
+def _p(one: Estimate, other: Estimate) -> float:
+    """Of the difference of two rows on the same resamples, by the normal distribution; NaN where that is not known."""
+    found = difference(one, other)
+    if found is None or found.value is None or not found.error:
+        return math.nan
+    return math.erfc(abs(found.value) / found.error / math.sqrt(2))
+
+
+def _caption(
+    config: dict[str, Any], plan: Plan, rows: Mapping[str, Row], estimates: Mapping[str, list[list[Estimate]]]
+) -> Iterator[str]:
+    excerpts = {unit.excerpt.id for units in plan.units.values() for unit in units}
+    yield (
+        f"Measured on {plan.manifest.title} {plan.manifest.split}: {len(plan.tracks)} songs, {len(excerpts)} excerpts; "
+        f"{plan.protocol.describe(plan.manifest.rate)}."
+    )
+    yield from config["reading"]
+    yield f"Intervals: ± 1.96 standard errors, from {RESAMPLES} bootstrap resamples of the songs, the same for all rows."
+    if config["baseline"] in rows:
+        yield "Tests: differences on those resamples against the normal distribution, Holm-corrected over the columns of a group."
+    notes = sorted({each.note for of_row in estimates.values() for group in of_row for each in group if each.note})
+    yield from (f"{note[0].upper()}{note[1:]}." for note in notes)
+    yield from left_out(plan)
+    if networks := dict.fromkeys(system.about for row in rows.values() for system in row.able if system.about):
+        yield f"Networks: {'; '.join(networks)}."
+    if contrast := config.get("contrast"):
+        yield from _contrast(contrast, config["groups"][-1], rows, estimates)
+
+
+def _contrast(
+    contrast: Mapping[str, str],
+    group: Mapping[str, Any],
+    rows: Mapping[str, Row],
+    estimates: Mapping[str, list[list[Estimate]]],
+) -> Iterator[str]:
+    """By how much two rows differ in what sums the last group up."""
+    one, other = contrast["row"], contrast["against"]
+    found = difference(estimates[one][-1][-1], estimates[other][-1][-1]) if one in rows and other in rows else None
+    if found is not None:
+        low, high = _interval(found)
+        what = f"{group['title']}, {list(group['columns'])[-1]}"
+        yield f"{what}, {rows[one].label} less {rows[other].label}: {found.value:+.2f} [{low:+.2f}, {high:+.2f}]."

@@ -1,0 +1,229 @@
+"""From findings of pieces to a number with its uncertainty: the distance of two sets of embeddings, or the mean of what agrees.
+
+Uncertainty is over tracks: the same resamples of the tracks for every system, so that two of them can be compared pairwise.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.cells.stats import FEWEST
+from benchmarks.metrics.frechet import Statistics, extrapolate, frechet, in_their_span
+from benchmarks.metrics.judges import Agreements, Judge
+from benchmarks.metrics.kernel import Related, discrepancy
+from benchmarks.store.journal import Record
+
+Floats = npt.NDArray[np.float64]
+Read = Callable[[Record], Floats]
+"""Embeddings ``[n, d]`` by what a finding says of them."""
+
+SEED = 0
+"""Of the subsets of FAD∞."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number, the same on every resample of the tracks, and how many pieces (embeddings, excerpts) it stands on.
+
+    ``value`` is None for a ``reason``. ``error`` is the standard error; None where none is known. ``note`` is what a reader must know.
+    ``tracks`` are those that were scored: a distance of fewer has more bias, so that of others cannot be compared with it.
+    """
+
+    value: float | None
+    count: int = 0
+    replicas: Floats | None = None  # [R]
+    error: float | None = None
+    reason: str = ""
+    note: str = ""
+    tracks: tuple[str, ...] = ()
+
+    @staticmethod
+    def resampled(value: float, count: int, replicas: Floats, note: str = "") -> "Estimate":
+        """With the standard error that its replicas have. Their mean is left alone: resamples have more bias."""
+        return Estimate(value, count, replicas, float(np.nanstd(replicas, ddof=1)), note=note)
+
+
+class Measure(ABC):
+    """What a table shows of the findings of one metric."""
+
+    better: ClassVar[Literal["lower", "higher"]] = "lower"
+    pieces: ClassVar[str] = "embeddings"
+    least: ClassVar[float] = float("-inf")  # that the number can be
+
+    @property
+    @abstractmethod
+    def signature(self) -> str:
+        """How the number is made, to go with the metric's own signature."""
+
+    def full_signature(self, judge: Judge) -> str:
+        """With that of what is found."""
+        return f"{judge.signature} {self.signature}"
+
+    @abstractmethod
+    def __call__(
+        self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read, related: Related | None = None
+    ) -> Estimate:
+        """The estimate from the findings of each track's excerpts; ``times`` ``[R, tracks]``: how often each resample has each.
+
+        ``related`` ``[tracks, tracks]`` are those that borrowed stems from each other.
+        """
+
+
+class Distance(Measure):
+    """Of the embeddings of the generated mixes from those of the real ones of the same excerpts."""
+
+    def by_excerpt(self, tracks: Sequence[Sequence[Record]], which: str, read: Read) -> list[Floats]:
+        """Embeddings ``[n, d]`` of each excerpt of all tracks."""
+        return [read(excerpt[which]) for track in tracks for excerpt in track]
+
+    def by_track(self, tracks: Sequence[Sequence[Record]], which: str, read: Read) -> list[Floats]:
+        """Embeddings ``[n, d]`` of each track."""
+        return [np.concatenate([read(excerpt[which]) for excerpt in track]) for track in tracks]
+
+
+class Frechet(Distance):
+    """FAD: sums of each track, which resamples add up, give the Gaussians."""
+
+    least = 0.0
+
+    signature = "fad|reference:same-excerpts|cov:unbiased|v:1"
+
+    def __call__(
+        self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read, related: Related | None = None
+    ) -> Estimate:
+        sides = [self.by_track(tracks, which, read) for which in ("real", "generated")]
+        features, count = sides[1][0].shape[1], sum(map(len, sides[1]))
+        narrow = iter(in_their_span(*sides[0], *sides[1]))
+        real, generated = (Sums.of([next(narrow) for _ in side]) for side in sides)
+        every = np.ones(len(tracks))
+        value = frechet(real.drawn(every), generated.drawn(every))
+        replicas = [
+            frechet(real.drawn(drawn), generated.drawn(drawn)) if np.count_nonzero(drawn) > 1 else np.nan
+            for drawn in times
+        ]
+        return Estimate.resampled(value, count, np.array(replicas), _note(count, features))
+
+
+@dataclass(frozen=True)
+class Sums:
+    """The sufficient statistics of ``T`` tracks."""
+
+    counts: Floats  # [T]
+    totals: Floats  # [T, d]
+    outers: Floats  # [T, d, d]
+
+    @classmethod
+    def of(cls, tracks: Sequence[Floats]) -> "Sums":
+        """From the embeddings ``[n, d]`` of each track."""
+        each = [Statistics.of(track) for track in tracks]
+        return cls(
+            np.array([track.count for track in each], dtype=np.float64),
+            np.stack([track.total for track in each]),
+            np.stack([track.outer for track in each]),
+        )
+
+    def drawn(self, times: Floats) -> Statistics:
+        """Of each track so many times."""
+        return Statistics(int(times @ self.counts), times @ self.totals, np.tensordot(times, self.outers, axes=1))
+
+
+def _note(count: int, features: int) -> str:
+    """What to know of the covariance of so many embeddings: its rank is ``count`` − 1 at most."""
+    if count > features:
+        return ""
+    return (
+        f"rank-deficient: {count} embeddings of {features} features; its bias is large, compare only within the table"
+    )
+
+
+class FrechetInfinity(Distance):
+    """FAD∞: what FAD tends to with ever more excerpts, from a line through those of subsets of them. It has no interval."""
+
+    signature = f"fad-inf|reference:same-excerpts|subsets:25 of 0.6, 0.7, 0.8, 0.9 of both|seed:{SEED}|v:2"
+
+    def __call__(
+        self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read, related: Related | None = None
+    ) -> Estimate:
+        real, generated = (self.by_excerpt(tracks, which, read) for which in ("real", "generated"))
+        return Estimate(extrapolate(real, generated, SEED).value, sum(map(len, generated)))
+
+
+class Kernel(Distance):
+    """KAD: the unbiased MMD², times 1000."""
+
+    signature = "kad|reference:same-excerpts|pairs:unrelated-songs|kernel:gauss-median|x1000|v:2"
+
+    def __call__(
+        self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read, related: Related | None = None
+    ) -> Estimate:
+        real, generated = (self.by_track(tracks, which, read) for which in ("real", "generated"))
+        found = discrepancy(real, generated, related=related)
+        value = 1000 * found.value(np.ones(len(tracks)))
+        replicas = np.array([1000 * found.value(drawn) for drawn in times])
+        return Estimate.resampled(value, sum(map(len, generated)), replicas)
+
+
+@dataclass(frozen=True)
+class Mean(Measure):
+    """The mean over tracks of a ``quantity`` that a metric gives of each excerpt, such as an agreement; undefined ones are left out."""
+
+    quantity: str
+
+    better = "higher"
+    pieces = "excerpts"
+
+    @property
+    def signature(self) -> str:
+        return "mean-over-songs"
+
+    def full_signature(self, judge: Judge) -> str:
+        assert isinstance(judge, Agreements)
+        return f"{judge.respects[self.quantity].signature} {self.signature}"
+
+    def __call__(
+        self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read, related: Related | None = None
+    ) -> Estimate:
+        values = [
+            [excerpt[self.quantity] for excerpt in track if excerpt[self.quantity] is not None] for track in tracks
+        ]
+        heard = np.array([bool(track) for track in values])
+        if not heard.any():
+            reasons = {excerpt[f"{self.quantity}-undefined"] for track in tracks for excerpt in track}
+            return Estimate(None, reason="; ".join(sorted(reasons)))
+        if heard.sum() < FEWEST:
+            return Estimate(None, reason=f"{self.quantity} is defined on {heard.sum()} songs, which is too few")
+        means = np.array([np.mean(track) for track in values if track])
+        weights = times[:, heard]
+        with np.errstate(invalid="ignore"):  # a resample without any of the tracks that count
+            replicas = weights @ means / weights.sum(axis=1)
+        total, count = sum(map(len, tracks)), sum(map(len, values))
+        note = f"{self.quantity} is undefined in some excerpts, which are left out" if count < total else ""
+        return Estimate.resampled(float(means.mean()), count, replicas, note)
+
+
+def average(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean of several, resample by resample; undefined if one is."""
+    undefined = next((each for each in estimates if each.value is None), None)
+    if undefined or len(estimates) == 1:
+        return undefined or estimates[0]
+    count = sum(each.count for each in estimates)
+    value = float(np.mean([each.value for each in estimates if each.value is not None]))
+    note = next((each.note for each in estimates if each.note), "")
+    tracks = tuple(track for each in estimates for track in each.tracks)
+    replicas = [each.replicas for each in estimates if each.replicas is not None]
+    if len(replicas) < len(estimates):
+        return Estimate(value, count, note=note, tracks=tracks)
+    return replace(Estimate.resampled(value, count, np.mean(replicas, axis=0), note), tracks=tracks)
+
+
+def difference(one: Estimate, other: Estimate) -> Estimate | None:
+    """``one`` − ``other`` where both have replicas, of the same resamples of the same tracks."""
+    if one.value is None or other.value is None or one.replicas is None or other.replicas is None:
+        return None
+    if one.tracks != other.tracks:
+        return None
+    return replace(Estimate.resampled(one.value - other.value, one.count, one.replicas - other.replicas), note=one.note)

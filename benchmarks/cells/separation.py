@@ -1,0 +1,285 @@
+"""From scores to a table: reads the store, computes nothing of audio."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from benchmarks.cells.stats import TrackStatistics, holm, interval, sign_flip
+from benchmarks.identity import short
+from benchmarks.metrics.judges import Judge
+from benchmarks.metrics.scores import Metric, WindowScores
+from benchmarks.plan.systems import SystemSpec
+from benchmarks.plan.units import Plan, WorkUnit
+from benchmarks.run.score import from_json, score_key
+from benchmarks.store.journal import Record
+from benchmarks.store.store import Store
+from benchmarks.tables.table import (
+    COLUMNS,
+    Group,
+    Measured,
+    MeasuredRow,
+    Reported,
+    ReportedRow,
+    ReportedSection,
+    Table,
+)
+from gmsdi import STEMS
+from gmsdi.errors import BadInputError
+
+STATISTICS_SEED = 0
+"""Of bootstrap and sign flips: a table is the same each time it is made."""
+
+
+@dataclass(frozen=True)
+class ColumnGroup:
+    """A group of a table's columns as its yaml names it: a metric of the config and one of its columns."""
+
+    metric: str
+    column: str
+    title: str
+
+
+Scores = dict[str, dict[str, Record]]
+"""The score records of one system: by metric, then by track."""
+
+
+def make_table(
+    config: dict[str, Any], plan: Plan, metrics: dict[str, Metric], store: Store, provenance: Record
+) -> Table:
+    """The table that ``config`` (a node of configs/table) describes, from what the store holds of ``plan``."""
+    groups = [ColumnGroup(**group) for group in config["groups"]]
+    for group in groups:
+        if group.metric not in metrics or group.column not in metrics[group.metric].columns:
+            raise BadInputError(
+                f"table {config['name']}: needs column {group.column!r} of metric {group.metric!r}; add metric=[{group.metric}]"
+            )
+    shown = {group.metric: metrics[group.metric] for group in groups}  # what else is configured says nothing of a row
+    scores = {system.id: scores_of(system, plan, shown, store) for system in plan.systems}
+    baseline = next((system for system in plan.systems if system.name == config["baseline"]), None)
+    rows = tuple(_row(system, baseline, groups, plan, metrics, scores, store, provenance) for system in plan.systems)
+    return Table(
+        name=config["name"],
+        title=config["title"],
+        dataset=f"{plan.manifest.title} {plan.manifest.split}",
+        dataset_digest=plan.manifest.digest,
+        songs=len(plan.tracks),
+        protocol=plan.protocol.describe(plan.manifest.rate),
+        groups=tuple(Group(group.title, metrics[group.metric].columns[group.column]) for group in groups),
+        rows=rows,
+        baseline=baseline.label if baseline else "",
+        caption=_caption(plan, config["baseline"], baseline),
+        reported=reported_rows(config["reported"], [(f"{group.metric} {group.column}", COLUMNS) for group in groups])
+        if config["reported"]
+        else None,
+        provenance=provenance,
+    )
+
+
+def scores_of(system: SystemSpec, plan: Plan, metrics: Mapping[str, Metric | Judge], store: Store) -> Scores:
+    """The score records of a system, of the tracks that have them."""
+    found: Scores = {name: {} for name in metrics}
+    for track in plan.tracks:
+        for name, metric in metrics.items():
+            units = plan.units.get((system.id, track.name), ())
+            key = score_key(metric, units, store) if units else None
+            if key in store.scores:
+                found[name][track.name] = store.scores[key]
+    return found
+
+
+def _row(
+    system: SystemSpec,
+    baseline: SystemSpec | None,
+    groups: Sequence[ColumnGroup],
+    plan: Plan,
+    metrics: dict[str, Metric],
+    scores: dict[str, Scores],
+    store: Store,
+    provenance: Record,
+) -> MeasuredRow:
+    own = scores[system.id]
+    against = scores[baseline.id] if baseline and baseline.id != system.id else None
+    cells = tuple(_cells(group, metrics[group.metric], own, against, len(plan.tracks)) for group in groups)
+    scored = {track for records in own.values() for track in records}
+    units = [unit for unit in plan.of_system(system) if unit.excerpt.track in scored]
+    return MeasuredRow(
+        name=system.name,
+        label=system.label,
+        system=system.id,
+        cells=cells,
+        tracks=min(len(records) for records in own.values()),
+        expected=len(plan.tracks),
+        units=tuple(unit.id for unit in units),
+        notes=tuple(notes_of(system, own, plan, metrics, store, provenance)),
+        seconds=seconds_of(units, store),
+    )
+
+
+def seconds_of(units: Sequence[WorkUnit], store: Store) -> float | None:
+    """What a unit took on average; of one that is made of others, what those took together."""
+    seconds = [store.outputs[unit.id].seconds for unit in units if unit.id in store.outputs]
+    return round(sum(seconds) / len(seconds), 3) if seconds else None
+
+
+def _cells(
+    group: ColumnGroup, metric: Metric, own: Scores, against: Scores | None, expected: int
+) -> tuple[Measured, ...]:
+    """The cells of one row under one group: the stems and their mean."""
+    tracks = sorted(own[group.metric])
+    if not tracks:
+        nothing = Measured(None, None, None, 0, expected, 0, reason="nothing is scored yet")
+        return (nothing,) * len(COLUMNS)
+    columns = _columns(own, group, tracks)
+    statistics = TrackStatistics.of(columns, metric.pooling)
+    values = statistics.cells()
+    low, high = interval(statistics, STATISTICS_SEED)
+    p = _p_values(group, metric, own, against)
+    windows = sum(np.isfinite(track.values).sum(axis=1) for track in columns)  # [K]
+    windows = np.append(windows, np.sum(windows))
+    return tuple(
+        Measured(
+            value=float(values[c]) if np.isfinite(values[c]) else None,
+            low=float(low[c]) if np.isfinite(low[c]) else None,
+            high=float(high[c]) if np.isfinite(high[c]) else None,
+            tracks=len(tracks),
+            expected=expected,
+            windows=int(windows[c]),
+            p=float(p[c]) if np.isfinite(p[c]) else None,
+            reason="" if np.isfinite(values[c]) else _reason(columns, c),
+        )
+        for c in range(len(COLUMNS))
+    )
+
+
+def _columns(scores: Scores, group: ColumnGroup, tracks: Sequence[str]) -> list[WindowScores]:
+    return [from_json(scores[group.metric][track]["columns"][group.column]) for track in tracks]
+
+
+def _p_values(group: ColumnGroup, metric: Metric, own: Scores, against: Scores | None) -> np.ndarray:
+    """Of the paired test against the baseline on the tracks that both have: Holm over the stems, the mean on its own. ``[K + 1]``."""
+    common = sorted(own[group.metric].keys() & against[group.metric].keys()) if against else []
+    if against is None or not common:
+        return np.full(len(COLUMNS), np.nan)
+    ours, theirs = (TrackStatistics.of(_columns(scores, group, common), metric.pooling) for scores in (own, against))
+    p = sign_flip(ours, theirs, STATISTICS_SEED)
+    return np.append(holm(p[:-1]), p[-1])
+
+
+def _reason(columns: Sequence[WindowScores], c: int) -> str:
+    """Why a stem, or the mean of all, is undefined: what is said of its own windows."""
+    rows = slice(None) if c == len(STEMS) else slice(c, c + 1)
+    reasons = {str(reason) for track in columns for reason in np.unique(track.reasons[rows]) if reason}
+    return "; ".join(sorted(reasons)) or "no window counts"
+
+
+def notes_of(
+    system: SystemSpec,
+    own: Scores,
+    plan: Plan,
+    metrics: Mapping[str, Metric | Judge],
+    store: Store,
+    provenance: Record,
+) -> list[str]:
+    """What a reader must know of a row: units that failed, and code that is not the code at hand."""
+    notes = []
+    units = list(plan.of_system(system))
+    failures = [store.failures[unit.id] for unit in units if unit.id in store.failures and unit.id not in store.outputs]
+    if failures:
+        notes.append(f"{len(failures)} of {len(units)} excerpts failed: {failures[0]['message']}")
+    notes += _made_by_other_code(system, units, store, provenance)
+    for name, records in own.items():
+        scored = {record["run"] for record in records.values()}
+        notes += [
+            note
+            for module in metrics[name].modules
+            for note in _other_code("scored", module, scored, store, provenance)
+        ]
+    return notes
+
+
+def _made_by_other_code(system: SystemSpec, units: Sequence[WorkUnit], store: Store, provenance: Record) -> list[str]:
+    """Notes on all code that made a system's units, and what they are made of."""
+    made = {store.outputs[unit.id].run for unit in units if unit.id in store.outputs}
+    notes = [note for module in system.modules for note in _other_code("made", module, made, store, provenance)]
+    for i, each in enumerate(system.inputs):
+        notes += _made_by_other_code(each.system, [unit.inputs[i] for unit in units], store, provenance)
+    return list(dict.fromkeys(notes))
+
+
+def _other_code(verb: str, module: str, runs: set[str], store: Store, provenance: Record) -> list[str]:
+    """A note if ``module``, or what it imports, says something else now than it did in some of ``runs``."""
+    here = provenance["code"].get(module, "")
+    others = {store.run(run)["code"].get(module, "") for run in runs} - {here}
+    if not others:
+        return []
+    names = ", ".join(short(other) or "unknown" for other in sorted(others))
+    return [f"{verb} by other code of {module} ({names}) than this ({short(here)}); store=DIR makes it anew"]
+
+
+def _caption(plan: Plan, wanted: str, baseline: SystemSpec | None) -> tuple[str, ...]:
+    chunks = sum(len(units) for (system, _), units in plan.units.items() if system == plan.systems[0].id)
+    sentences = [
+        f"Measured on {plan.manifest.title} {plan.manifest.split}: {len(plan.tracks)} songs, {chunks} chunks; "
+        f"{plan.protocol.describe(plan.manifest.rate)}.",
+        "Intervals: 95 % bootstrap over songs.",
+    ]
+    if networks := dict.fromkeys(system.about for system in plan.systems if system.about):
+        sentences.append(f"Networks: {'; '.join(networks)}.")
+    songs = len(plan.tracks)
+    if baseline is None:
+        sentences.append(f"No tests: the baseline, {wanted}, is not among the systems.")
+    elif len(STEMS) * 2 / 2**songs < 0.05:
+        sentences.append("Tests: paired sign flips over songs, Holm-corrected over the stems.")
+    else:
+        sentences.append(f"No test of a stem can reach p < 0.05 on {songs} songs (sign flips, Holm-corrected).")
+    return (*sentences, *left_out(plan))
+
+
+def left_out(plan: Plan) -> Iterator[str]:
+    """What of the data is not measured, or not there."""
+    short_songs = len(plan.manifest.tracks) - len(plan.tracks)
+    if short_songs:
+        yield f"Left out, as they have too few whole chunks: {short_songs} of {len(plan.manifest.tracks)} songs."
+    missing = sum(len(track.missing) for track in plan.tracks)
+    if missing:
+        yield f"The data lacks {missing} sources that it should have; they are taken as silence."
+
+
+REPORTED = Path(__file__).resolve().parents[2] / "results" / "reported"
+
+
+def reported_rows(name: str, groups: Sequence[tuple[str, Sequence[str]]]) -> ReportedSection:
+    """The literature's rows from results/reported, placed under the first of ``groups`` whose measure and columns they have.
+
+    ``groups`` are, for each of the table's, what it measures, as those files have it, and the names of its columns.
+    """
+    path = REPORTED / f"{name}.yaml"
+    if not path.is_file():
+        raise BadInputError(f"table.reported={name}: there is no {path}")
+    content = yaml.safe_load(path.read_text())
+    figures = [{key for key in row if key not in ("label", "citation", "known")} for row in content["rows"]]
+    fitting = [
+        place
+        for place, (measure, columns) in enumerate(groups)
+        if measure == content["measure"] and set().union(*figures) <= set(columns)
+    ]
+    if not fitting:
+        raise BadInputError(f"reported figures {name!r} are of {content['measure']}: no such group in the table")
+    return ReportedSection(
+        title=f"Reported on {content['dataset']} {content['split']}, not measured here",
+        rows=tuple(
+            ReportedRow(
+                label=row["label"],
+                group=fitting[0],
+                cells=tuple(
+                    Reported(row[column], row["citation"], row["known"]) if column in row else None
+                    for column in groups[fitting[0]][1]
+                ),
+            )
+            for row in content["rows"]
+        ),
+    )

@@ -1,0 +1,1 @@
+"""Who does it: units computed and scored, in this process, in several, or on a cluster."""

@@ -1,0 +1,24 @@
+"""cancel the Slurm jobs of a store; what is finished is kept"""
+
+from argparse import Namespace
+
+from omegaconf import DictConfig
+
+from benchmarks.notices import say
+from benchmarks.run.slurm.submissions import Submissions
+from benchmarks.store.store import Store
+from benchmarks.verbs import takes_overrides as add_options
+from benchmarks.verbs import with_config
+
+__all__ = ["add_options", "run"]
+
+
+def run(options: Namespace) -> int:
+    return with_config(options, cancel)
+
+
+def cancel(config: DictConfig) -> int:
+    """Cancel the Slurm jobs of the store; ``BadInputError`` if it never had any."""
+    count = Submissions(Store(config.store)).cancel()
+    say(f"{count} jobs cancelled; what is finished is kept, `gmsdi resume store={config.store}` goes on")
+    return 0

@@ -1,0 +1,22 @@
+"""what was given to Slurm from a store: shards by state, why, and where their logs are"""
+
+from argparse import Namespace
+
+from omegaconf import DictConfig
+
+from benchmarks.run.slurm.submissions import print_status
+from benchmarks.store.store import Store
+from benchmarks.verbs import takes_overrides as add_options
+from benchmarks.verbs import with_config
+
+__all__ = ["add_options", "run"]
+
+
+def run(options: Namespace) -> int:
+    return with_config(options, status)
+
+
+def status(config: DictConfig) -> int:
+    """Print what has become of what was given to Slurm from the store; ``BadInputError`` if nothing ever was."""
+    print_status(Store(config.store).refresh())
+    return 0

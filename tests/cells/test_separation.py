@@ -1,0 +1,239 @@
+"""From a real store to a table: every cell is what MSDM's loop gives on the wavs themselves."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from benchmarks import cli, config
+from benchmarks.cells.separation import make_table
+from benchmarks.data.dataset import read_stems
+from benchmarks.perf.literal import literal
+from benchmarks.run.configured import job_of
+from benchmarks.store.provenance import provenance
+from benchmarks.store.store import Store
+from benchmarks.tables.table import COLUMNS, MeasuredRow, Table
+from gmsdi import SAMPLE_RATE, STEMS, audio
+from gmsdi.errors import BadInputError
+
+CHUNK = 11_025
+WINDOW, HOP = 0.2, 0.1
+TRACKS = {"Track00001": 27_000, "Track00002": 12_000, "Track00003": 34_000, "Track00004": 9_000}
+"""Two chunks, one, three; and a track that is too short for any."""
+SCORED = list(TRACKS)[:3]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of noise, estimates of it, and a store in which everything is done."""
+    folder = tmp_path_factory.mktemp("aggregate")
+    for t, (track, frames) in enumerate(TRACKS.items()):
+        rng = np.random.default_rng(t)
+        stems = rng.normal(0, 0.05, (len(STEMS), frames)).astype(np.float32)
+        if track == "Track00001":
+            stems[0, 4_000:20_000] = 0
+        for k, stem in enumerate(STEMS):
+            for kind, error in (("data/test", 0.0), ("estimates", 0.02)):
+                (folder / kind / track).mkdir(parents=True, exist_ok=True)
+                estimate = stems[k] + rng.normal(0, error, frames).astype(np.float32)
+                if (kind, track, stem) != ("data/test", "Track00002", "piano"):  # which is a missing stem
+                    audio.write(folder / kind / track / f"{stem}.wav", estimate[None], SAMPLE_RATE)
+    assert cli.main(["run", *overrides(folder)]) == 0
+    return folder
+
+
+def overrides(home: Path, *others: str) -> list[str]:
+    """The command line of these tests; ``others`` come last and win."""
+    return [
+        "dataset=msdm_layout",
+        f"data={home / 'data'}",
+        f"cache={home / 'cache'}",
+        f"store={home / 'store'}",
+        f"out={home / 'out'}",
+        f"estimates={home / 'estimates'}",
+        "system=[mixture,folder]",
+        f"protocol.chunk={CHUNK}",
+        f"++metrics.si_sdri.window={WINDOW}",
+        f"++metrics.si_sdri.hop={HOP}",
+        "device=cpu",
+        *others,
+    ]
+
+
+@pytest.fixture
+def made(home: Path) -> Callable[..., Table]:
+    """``made(*overrides)``: the table of the store, or of another one."""
+
+    def make(*others: str) -> Table:
+        settings: DictConfig = config.load(overrides(home, *others))
+        job = job_of(settings, Store(settings.store).refresh())
+        content = OmegaConf.to_container(settings.table, resolve=True)
+        metrics = dict(zip(settings.metrics, job.metrics, strict=True))
+        return make_table(content, job.plan, metrics, job.store, provenance("cpu"))
+
+    return make
+
+
+@pytest.fixture
+def copy(home: Path, tmp_path: Path) -> Path:
+    """A copy of the store, to be spoilt."""
+    return shutil.copytree(home / "store", tmp_path / "store")
+
+
+def row(table: Table, name: str) -> MeasuredRow:
+    return next(row for row in table.rows if row.name == name)
+
+
+def spoil(home: Path, folder: Path) -> list[str]:
+    """Overrides with estimates that lack a stem of one track, and a store of their own."""
+    shutil.copytree(home / "estimates", folder / "estimates")
+    (folder / "estimates" / "Track00002" / "drums.wav").unlink()
+    return [f"estimates={folder / 'estimates'}", f"store={folder / 'store'}"]
+
+
+# Cells
+
+
+def test_every_cell_is_that_of_the_literal_loop(home: Path, made: Callable[..., Table]) -> None:
+    windows: dict[str, list[np.ndarray]] = {"msdm": [], "active": []}
+    for track in SCORED:
+        frames = TRACKS[track] // CHUNK * CHUNK
+        stems = read_stems(home / "data" / "test" / track, SAMPLE_RATE)
+        references = np.concatenate([stems.get(stem, np.zeros((1, TRACKS[track]), np.float32)) for stem in STEMS])
+        estimates = np.concatenate([audio.read(home / "estimates" / track / f"{stem}.wav")[0] for stem in STEMS])
+        scores = literal(estimates[:, :frames], references[:, :frames], SAMPLE_RATE, window=WINDOW, hop=HOP)
+        for column, values in scores.items():
+            windows[column].append(values)
+    for cells, column in zip(row(made(), "folder").cells, ("msdm", "active"), strict=True):
+        values = np.concatenate(windows[column], axis=1)  # [K, W]
+        stems = np.nanmean(values, axis=1)
+        np.testing.assert_allclose([cell.value for cell in cells], [*stems, stems.mean()], rtol=0, atol=1e-4)
+        counts = np.isfinite(values).sum(axis=1)
+        assert [cell.windows for cell in cells] == [*counts, counts.sum()]
+
+
+def test_the_interval_holds_the_value_and_the_better_system_differs(made: Callable[..., Table]) -> None:
+    """Three songs: p can be no smaller than 2 / 2³ on the mean, and four times that after Holm's correction."""
+    for cells in row(made(), "folder").cells:
+        known = [cell for cell in cells if cell.low is not None]  # a stem that two songs have is too little
+        assert known and all(cell.low < cell.value < cell.high for cell in known)
+        assert cells[-1].p == 0.25
+        assert {cell.p for cell in cells[:-1]} <= {0.75, 1.0}
+
+
+def test_the_baseline_is_not_tested_against_itself(made: Callable[..., Table]) -> None:
+    assert all(cell.p is None for cells in row(made(), "mixture").cells for cell in cells)
+
+
+def test_every_column_of_every_group_has_a_cell(made: Callable[..., Table]) -> None:
+    table = made()
+    assert [len(cells) for measured in table.rows for cells in measured.cells] == [len(COLUMNS)] * 4
+    assert {group.signature.split("|silent:")[1] for group in table.groups} == {
+        "scored|agg:window-mean",
+        "skipped|agg:window-mean",
+    }
+
+
+def test_a_row_lists_the_units_behind_it(made: Callable[..., Table], home: Path) -> None:
+    units = [unit for measured in made().rows for unit in measured.units]
+    assert len(units) == len(set(units)) == 2 * 6
+    assert set(units) == Store(home / "store").refresh().outputs.keys()
+
+
+def test_a_short_track_is_left_out_and_that_is_said(made: Callable[..., Table]) -> None:
+    table = made()
+    assert (table.songs, table.partial) == (3, False)
+    assert "too few whole chunks: 1 of 4 songs" in " ".join(table.caption)
+
+
+def test_a_table_is_the_same_each_time(made: Callable[..., Table]) -> None:
+    assert made() == made()
+
+
+def test_the_figures_of_the_literature_stand_under_the_metric_that_they_were_measured_by(
+    made: Callable[..., Table],
+) -> None:
+    table = made()
+    assert table.reported is not None and len(table.reported.rows) == 6
+    assert all("|silent:scored|" in table.groups[published.group].signature for published in table.reported.rows)
+
+
+def test_a_metric_that_the_table_does_not_show_changes_nothing(made: Callable[..., Table]) -> None:
+    """It is not scored here, so it must not make the row look unfinished."""
+    assert made("metric=[si_sdri,sdr]") == made()
+
+
+def test_a_table_needs_its_metric(made: Callable[..., Table]) -> None:
+    with pytest.raises(BadInputError, match=r"metric=\[si_sdri\]"):
+        made("metric=[sdr]", f"~metrics.si_sdri.window={WINDOW}", f"~metrics.si_sdri.hop={HOP}", "~metrics.si_sdri")
+
+
+# What is missing
+
+
+def test_a_failed_track_is_missing_from_its_row_only(
+    home: Path, tmp_path: Path, made: Callable[..., Table], capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = spoil(home, tmp_path)
+    assert cli.main(["run", *overrides(home, *arguments)]) == 4
+    assert "no estimate of drums" in capsys.readouterr().err
+    table = made(*arguments)
+    found = row(table, "folder")
+    assert (found.tracks, found.expected, row(table, "mixture").tracks) == (2, 3, 3)
+    assert {cell.tracks for cells in found.cells for cell in cells} == {2}
+    assert table.partial and all(cell.partial for cells in found.cells for cell in cells)
+    assert len(found.units) == 5
+    assert len(found.notes) == 1 and "1 of 6 excerpts failed" in found.notes[0] and "drums" in found.notes[0]
+
+
+def test_the_verb_table_refuses_a_partial_table_unless_allowed(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = spoil(home, tmp_path)
+    cli.main(["run", *overrides(home, *arguments)])
+    assert cli.main(["table", *overrides(home, *arguments)]) == 2
+    assert "lack songs" in capsys.readouterr().err
+    assert cli.main(["table", *overrides(home, *arguments, "allow_partial=true")]) == 0
+    assert cli.main(["table", *overrides(home)]) == 0
+
+
+def test_an_output_without_its_record_is_not_there(copy: Path, made: Callable[..., Table]) -> None:
+    shutil.rmtree(copy / "outputs")
+    table = made(f"store={copy}")
+    for measured in table.rows:
+        assert (measured.tracks, measured.units) == (0, ())
+        for cells in measured.cells:
+            assert {(cell.value, cell.reason) for cell in cells} == {(None, "nothing is scored yet")}
+    assert table.partial
+
+
+def test_work_of_other_code_is_said_to_be(copy: Path, made: Callable[..., Table]) -> None:
+    store = Store(copy).refresh()
+    elsewhere = provenance("cpu")
+    elsewhere["code"] = {"baselines.bounds": "f" * 64, "benchmarks.metrics.si_sdr": "0" * 64}
+    run = store.record_run(elsewhere)
+    mixture = set(row(made(), "mixture").units)
+    store.record_outputs([replace(output, run=run) for unit, output in store.outputs.items() if unit in mixture])
+    store.record_scores([score | {"run": run} for score in store.scores.values() if set(score["units"]) <= mixture])
+    table = made(f"store={copy}")
+    made_by, scored_by = row(table, "mixture").notes
+    assert "made by other code of baselines.bounds (ffffffffff)" in made_by
+    assert "scored by other code of benchmarks.metrics.si_sdr (0000000000)" in scored_by
+    assert row(table, "folder").notes == ()
+
+
+def test_a_stem_that_no_track_has_is_undefined_for_a_reason(
+    tmp_path: Path, home: Path, made: Callable[..., Table]
+) -> None:
+    """Track00002 has no piano: on its own, piano and the mean are undefined in ``active``, and only there."""
+    shutil.copytree(home / "data" / "test" / "Track00002", tmp_path / "data" / "test" / "Track00002")
+    arguments = [f"data={tmp_path / 'data'}", f"store={tmp_path / 'store'}", "system=[mixture]"]
+    assert cli.main(["run", *overrides(home, *arguments)]) == 0
+    msdm, active = made(*arguments).rows[0].cells
+    assert all(cell.value == 0.0 for cell in msdm)
+    assert [cell.value for cell in active] == [0.0, 0.0, 0.0, None, None]
+    assert active[3].reason == active[4].reason == "reference is silent"
