@@ -95,8 +95,10 @@ def _parser(wanted: str) -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         if name == wanted:
+            from benchmarks.verbs import takes_overrides
+
             module = import_module(f"benchmarks.verbs.{path.stem}")
-            module.add_options(verb)
+            getattr(module, "add_options", takes_overrides)(verb)
             verb.set_defaults(run=module.run)
     return parser
 

@@ -3,8 +3,8 @@
 A verb's module has
 
 - a docstring, which is its help. ``gmsdi --help`` shows the first line, and reads it without importing the module;
-- ``add_options(parser)``, which says what the verb takes;
-- ``run(options)``, which does it and returns an exit code.
+- ``run(options)``, which does it and returns an exit code;
+- ``add_options(parser)``, where it takes anything but a config and changes of it.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -15,14 +15,9 @@ from omegaconf import DictConfig
 from benchmarks import config
 
 
-def takes_overrides(parser: ArgumentParser) -> None:
-    """Let a verb take a config and changes of it."""
-    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="KEY=VALUE or GROUP=OPTION")
-    can_show_config(parser)
-
-
-def can_show_config(parser: ArgumentParser) -> None:
-    """Let a verb print its config."""
+def takes_overrides(parser: ArgumentParser, metavar: str = "OVERRIDE", what: str = "") -> None:
+    """Let a verb take a config and changes of it, and print it; ``what`` else the words of a verb can be."""
+    parser.add_argument("overrides", nargs="*", metavar=metavar, help=f"{what}KEY=VALUE or GROUP=OPTION")
     parser.add_argument("--cfg", choices=("job",), help="print the composed config and stop")
 
 

@@ -7,10 +7,7 @@ from omegaconf import DictConfig
 from benchmarks.notices import say
 from benchmarks.run.slurm.submissions import Submissions
 from benchmarks.store.store import Store
-from benchmarks.verbs import takes_overrides as add_options
 from benchmarks.verbs import with_config
-
-__all__ = ["add_options", "run"]
 
 
 def run(options: Namespace) -> int:

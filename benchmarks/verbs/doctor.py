@@ -18,12 +18,9 @@ from benchmarks.plan.tasks import tasks_of
 from benchmarks.run.launch import Launcher
 from benchmarks.store.provenance import provenance
 from benchmarks.store.store import Store
-from benchmarks.verbs import takes_overrides as add_options
 from benchmarks.verbs import with_config
 from gmsdi import SAMPLE_RATE, checkpoint
 from gmsdi.errors import GmsdiError
-
-__all__ = ["add_options", "run"]
 
 GIB = 2**30
 

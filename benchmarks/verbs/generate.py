@@ -11,12 +11,9 @@ from benchmarks.config import require_count
 from benchmarks.device import usable
 from benchmarks.notices import say
 from benchmarks.run import music
-from benchmarks.verbs import takes_overrides as add_options
 from benchmarks.verbs import with_config
 from gmsdi import SAMPLE_RATE
 from gmsdi.errors import BadInputError
-
-__all__ = ["add_options", "run"]
 
 
 def run(options: Namespace) -> int:

@@ -17,12 +17,9 @@ from yaml import YAMLError
 from benchmarks.config import Settings, load
 from benchmarks.run.slurm.submissions import Submissions
 from benchmarks.store.store import Store
-from benchmarks.verbs import takes_overrides as add_options
 from benchmarks.verbs import with_config
 from benchmarks.verbs.run import compute
 from gmsdi.errors import BadInputError
-
-__all__ = ["add_options", "run"]
 
 RESUMABLE = ("store", "wait", "dry_run", "launcher")
 """What of a config may be different when it is resumed."""

@@ -9,11 +9,8 @@ from benchmarks.notices import say
 from benchmarks.run.configured import carry_out, job_of
 from benchmarks.run.cost import print_costs
 from benchmarks.store.store import Store
-from benchmarks.verbs import takes_overrides as add_options
 from benchmarks.verbs import with_config
 from gmsdi.errors import BadInputError, IntegrityError
-
-__all__ = ["add_options", "compute", "run"]
 
 
 def run(options: Namespace) -> int:

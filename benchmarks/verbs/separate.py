@@ -23,15 +23,14 @@ from omegaconf import DictConfig
 from benchmarks.config import require_count
 from benchmarks.device import usable
 from benchmarks.run.songs import Separation, lone_system, songs_of
-from benchmarks.verbs import can_show_config, with_config
+from benchmarks.verbs import takes_overrides, with_config
 
 OVERRIDE = re.compile(r"[+~]*[A-Za-z_][\w.@-]*=")
 """How words begin that are overrides, and not files."""
 
 
 def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("overrides", nargs="*", metavar="FILE|OVERRIDE", help="a song, or KEY=VALUE or GROUP=OPTION")
-    can_show_config(parser)
+    takes_overrides(parser, "FILE|OVERRIDE", "a song, or ")
 
 
 def run(options: Namespace) -> int:

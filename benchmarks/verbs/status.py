@@ -6,10 +6,7 @@ from omegaconf import DictConfig
 
 from benchmarks.run.slurm.submissions import print_status
 from benchmarks.store.store import Store
-from benchmarks.verbs import takes_overrides as add_options
 from benchmarks.verbs import with_config
-
-__all__ = ["add_options", "run"]
 
 
 def run(options: Namespace) -> int:

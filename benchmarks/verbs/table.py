@@ -13,11 +13,8 @@ from benchmarks.notices import say
 from benchmarks.run.configured import job_of
 from benchmarks.store.store import Store
 from benchmarks.tables.render import print_table, write_all
-from benchmarks.verbs import takes_overrides as add_options
 from benchmarks.verbs import with_config
 from gmsdi.errors import IntegrityError
-
-__all__ = ["add_options", "run"]
 
 
 def run(options: Namespace) -> int:

@@ -10,11 +10,8 @@ from benchmarks.config import build
 from benchmarks.device import usable
 from benchmarks.notices import say
 from benchmarks.run.training import Training
-from benchmarks.verbs import takes_overrides as add_options
 from benchmarks.verbs import with_config
 from gmsdi import processes
-
-__all__ = ["add_options", "run"]
 
 
 def run(options: Namespace) -> int:

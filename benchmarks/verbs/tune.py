@@ -12,12 +12,9 @@ from benchmarks.cells.tables import table_of
 from benchmarks.notices import say
 from benchmarks.run.configured import carry_out
 from benchmarks.tables.render import print_table
-from benchmarks.verbs import takes_overrides as add_options
 from benchmarks.verbs import with_config
 from benchmarks.verbs.run import compute
 from gmsdi.errors import BadInputError
-
-__all__ = ["add_options", "run"]
 
 
 def run(options: Namespace) -> int:
