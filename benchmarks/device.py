@@ -1,6 +1,8 @@
 """Which device a config means, and whether this machine has it (a login node often has no GPU, and does not need one)."""
 
 import os
+import platform
+from pathlib import Path
 
 from gmsdi.errors import BadInputError
 
@@ -24,6 +26,20 @@ def usable(wanted: str) -> str:
     except (RuntimeError, AssertionError) as error:
         raise BadInputError(f"device={wanted}: {str(error).splitlines()[0]}") from None
     return device
+
+
+def processor(device: str) -> str:
+    """What computes there, for a person: the GPU's name, or the CPU's and how many of its threads are used."""
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    return f"{model}, {torch.get_num_threads()} of {os.cpu_count()} threads"
 
 
 def cores() -> int:

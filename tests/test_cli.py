@@ -11,6 +11,7 @@ import torch
 
 from benchmarks import cli
 from benchmarks.metrics.pretrained import PANN, EnCodec, VGGish
+from benchmarks.run import timings
 from benchmarks.run.slurm.submissions import Submissions, Submitted
 from benchmarks.store.store import Store
 from gmsdi import SAMPLE_RATE, STEMS, audio, checkpoint
@@ -78,8 +79,9 @@ def test_a_table_of_an_unfinished_run_is_partial(
 
 
 def test_a_dry_run_says_what_is_missing_and_writes_nothing(
-    overrides: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    overrides: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(timings, "SHIPPED", tmp_path / "no-timings.yaml")
     assert cli.main(["run", *overrides, "dry_run=true"]) == 0
     printed = capsys.readouterr().out
     size = 12 * 22_050 * 4 * 4

@@ -14,6 +14,7 @@ from benchmarks.metrics.judges import Judge
 from benchmarks.metrics.scores import Metric, WindowScores
 from benchmarks.plan.systems import SystemSpec
 from benchmarks.plan.units import Plan, WorkUnit
+from benchmarks.run.job import Job
 from benchmarks.run.score import from_json, score_key
 from benchmarks.store.journal import Record
 from benchmarks.store.store import Store
@@ -89,6 +90,21 @@ def scores_of(system: SystemSpec, plan: Plan, metrics: Mapping[str, Metric | Jud
             if key in store.scores:
                 found[name][track.name] = store.scores[key]
     return found
+
+
+def headline(system: SystemSpec, job: Job) -> str:
+    """The means of the stems, as a table will show them, in one line: enough to see early whether a system works at all.
+
+    Empty if nothing is scored, or if the metrics are not of separation.
+    """
+    metrics = {metric.signature: metric for metric in job.metrics if isinstance(metric, Metric)}
+    means = []
+    for name, scores in scores_of(system, job.plan, metrics, job.store).items():
+        for column in metrics[name].columns if scores else ():
+            tracks = [from_json(record["columns"][column]) for record in scores.values()]
+            mean = TrackStatistics.of(tracks, metrics[name].pooling).cells()[-1]
+            means.append(f"{column} {mean:.2f} dB" if np.isfinite(mean) else f"{column} undefined")
+    return f"{system.name}: {', '.join(means)}, mean of the stems" if means else ""
 
 
 def _row(

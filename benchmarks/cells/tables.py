@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from benchmarks.cells import generation, separation
 from benchmarks.device import chosen
 from benchmarks.run.configured import table_config, tasks_asked
-from benchmarks.run.launch import Job
+from benchmarks.run.job import Job
 from benchmarks.store.provenance import provenance
 from benchmarks.tables.table import Table
 

@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from benchmarks import config
-from benchmarks.run.launch import Job
+from benchmarks.run.job import Job
 from benchmarks.tables import markdown
 from benchmarks.tables.table import Measured, MeasuredRow, Table
 from gmsdi import audio

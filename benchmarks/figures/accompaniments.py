@@ -19,7 +19,7 @@ from benchmarks.figures.spectrograms import LABEL, mel, middle, panel, spectrogr
 from benchmarks.plan.systems import SystemSpec
 from benchmarks.plan.tasks import Task
 from benchmarks.run.configured import job_of
-from benchmarks.run.launch import Job
+from benchmarks.run.job import Job
 from benchmarks.store.store import Store
 from gmsdi import STEMS, audio
 from gmsdi.errors import BadInputError, IntegrityError, near

@@ -29,7 +29,7 @@ from benchmarks.metrics.si_sdr import SiSDR
 from benchmarks.notices import say
 from benchmarks.plan.units import WorkUnit
 from benchmarks.run.configured import job_of
-from benchmarks.run.launch import Job
+from benchmarks.run.job import Job
 from benchmarks.store.store import Store
 from benchmarks.tables import wording
 from gmsdi import STEMS, audio

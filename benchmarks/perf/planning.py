@@ -25,12 +25,13 @@ from benchmarks.identity import digest
 from benchmarks.metrics.si_sdr import SiSDR
 from benchmarks.plan.systems import SystemSpec
 from benchmarks.plan.units import Plan, Protocol, make_plan
-from benchmarks.run.launch import Job, missing_units
+from benchmarks.run.job import Job
 from benchmarks.run.score import score_key
 from benchmarks.run.shards import pack, to_separate
 from benchmarks.run.slurm import site
 from benchmarks.run.slurm.launcher import Worker
 from benchmarks.run.slurm.submissions import Submissions, Submitted
+from benchmarks.run.todo import missing_units
 from benchmarks.store.journal import Record
 from benchmarks.store.provenance import provenance
 from benchmarks.store.store import Output, Store
@@ -132,7 +133,13 @@ def _plan(units: int) -> Plan:
         for n in range(tracks)
     )
     systems = [
-        SystemSpec(f"simulated-{n}", f"Simulated {n}", digest(n), "{}", OmegaConf.create({}))
+        SystemSpec(
+            f"simulated-{n}",
+            f"Simulated {n}",
+            digest(n),
+            "{}",
+            OmegaConf.create({"_target_": "baselines.bounds.Mixture"}),
+        )
         for n in range(units // (tracks * CHUNKS))
     ]
     return make_plan(DatasetManifest("simulated", "test", SAMPLE_RATE, entries), Protocol("msdm"), systems, seed=0)

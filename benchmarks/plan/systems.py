@@ -1,4 +1,4 @@
-"""What a system *is*: its resolved config with every default, and the content of the files that it is made from."""
+"""What a system *is*: its resolved config with all defaults, and the content of the files that the config names."""
 
 import functools
 import inspect
@@ -22,10 +22,10 @@ from gmsdi.system import Derived, Generator, Separator, Source
 
 @dataclass(frozen=True)
 class SystemSpec:
-    """A system under a name that tables show; two systems are the same if and only if their ``id`` is.
+    """A system, and the name that tables show it under. Two systems are the same if and only if their ``id`` is.
 
-    One that is made of others has ``inputs``, and ``derived`` that says how; it is made when it is resolved, as it holds no weights,
-    so that it is what was identified whenever it is used.
+    A system that is made of others has ``inputs``, and ``derived``, which combines them. That object holds no weights, so it is made
+    here, together with the id, and cannot be another one later.
     """
 
     name: str
@@ -35,25 +35,25 @@ class SystemSpec:
     config: DictConfig
     inputs: tuple["Input", ...] = ()
     derived: Derived | None = field(default=None, compare=False)
-    about: str = field(default="", compare=False)  # what it was trained on, for a reader
-    stems: tuple[str, ...] = STEMS  # that it separates, or generates
+    about: str = field(default="", compare=False)  # its networks and what they were trained on, for a reader
+    stems: tuple[str, ...] = STEMS  # those that it separates, or generates
     task: Task | None = None  # of a generator; one row of a table has a system for each task
     row: str = ""  # the node of ``systems`` that it was made from
     lacks: str = ""  # why it cannot do its task
     borrows: Source | None = None  # see ``Generator.borrows``
 
     def build(self) -> Any:
-        """The ``Separator`` or ``Generator`` itself: loads weights, so only where it runs."""
+        """The ``Separator`` or ``Generator`` itself. It loads weights, so this is called only where it runs."""
         return build(self.config)
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The stems of which there is a file: of separators always all, of generators those that they were asked for."""
+        """The stems that there are files of: all for a separator, those of its task for a generator."""
         return self.task.stems if self.task else STEMS
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """Where its class is defined, what its config makes for it, and the same of its inputs."""
+        """The modules of its class, of the classes that its config makes for it, and the same of its inputs."""
         targets = _targets(OmegaConf.to_container(self.config, resolve=True))
         own = [get_object(target).__module__ for target in targets]
         return tuple(dict.fromkeys([*own, *(name for each in self.inputs for name in each.system.modules)]))
@@ -61,25 +61,26 @@ class SystemSpec:
 
 @dataclass(frozen=True)
 class Input:
-    """What a derived system is made of: the outputs of a system, of which ``replicate`` 0 are those of its own row."""
+    """What a derived system is made of: one sample of another system. ``replicate`` 0 is the one in that system's own row."""
 
     system: SystemSpec
     replicate: int
 
 
 def resolve(name: str, node: DictConfig) -> SystemSpec:
-    """Resolve a system that stands alone, as ``resolve_all`` does."""
+    """``resolve_all`` of one system that is not made of others."""
     return resolve_all({name: node})[0]
 
 
 def resolve_all(nodes: Mapping[str, DictConfig], tasks: Sequence[Task] = ()) -> list[SystemSpec]:
     """Resolve the nodes of ``systems`` (``label`` and ``separator`` each), as hydra composed them; they may name each other.
 
-    With ``tasks`` they have a ``generator`` each, and are as many systems as there are tasks.
+    With ``tasks`` each node has a ``generator`` instead, and becomes one system for each task.
 
-    The identity holds the class, all arguments of its constructor with the defaults of the code filled in, those of the classes that
-    its arguments are made of too, and instead of each path the sha256 of what lies there: another default anywhere, or another
-    checkpoint under the same name, is another system. A system that is made of others is its class, what that adds, and their ids.
+    The identity of a system is its class and all arguments of the constructor. Defaults are filled in, objects among the arguments
+    are given by their class and their own arguments, and paths by the sha256 of the files. So another default anywhere, or another
+    checkpoint under the same name, is another system. A derived system's identity is its class, what ``Derived.identity`` adds, and
+    the ids of its inputs.
     """
     if tasks:
         return [spec for name, node in nodes.items() for spec in _resolve_generator(name, node, tasks)]
@@ -118,7 +119,7 @@ def _resolve_generator(name: str, node: DictConfig, tasks: Sequence[Task]) -> It
 def _resolve(
     name: str, nodes: Mapping[str, DictConfig], specs: dict[str, SystemSpec], users: tuple[str, ...]
 ) -> SystemSpec:
-    """The system ``name``, from ``specs`` or into it; ``users`` are made of it, each of the next."""
+    """The system ``name``, from ``specs`` or added to it; ``users`` is the chain of systems that need it."""
     if name in users:
         raise BadInputError(f"system {name}: is made of itself, by way of {' and '.join(users)}")
     if name not in nodes:
@@ -165,7 +166,7 @@ def _read(name: str, node: DictConfig, key: str, kinds: Any) -> tuple[Any, DictC
 
 @contextmanager
 def _blaming(name: str) -> Iterator[None]:
-    """Say which system it is that a file lacks or is wrong for."""
+    """Name the system in an error about its files."""
     try:
         yield
     except BadInputError as error:
@@ -181,7 +182,7 @@ def _make_derived(name: str, config: DictConfig) -> Derived:
 
 
 def _require_replicates(name: str, inputs: tuple[Input, ...]) -> None:
-    """Raise for a second sample of what has only one: a system that is made of others has no noise of its own."""
+    """Raise for a second sample of a derived system: it has no noise of its own, so all its samples are equal."""
     for each in inputs:
         if each.replicate and each.system.inputs:
             raise BadInputError(
@@ -202,7 +203,7 @@ def _targets(node: Any) -> Iterator[str]:
 
 
 def _arguments(target: Callable[..., Any], given: Mapping[str, Any], partial: bool = False) -> dict[str, Any]:
-    """All arguments of a call, defaults filled in, each as JSON can hold it; of a ``partial`` one those that are settled."""
+    """All arguments of a call as JSON can hold them, with defaults; of a ``partial`` call those that are given already."""
     signature = inspect.signature(target)
     try:
         bound = (signature.bind_partial if partial else signature.bind)(**{**_made_defaults(target), **given})
@@ -213,16 +214,16 @@ def _arguments(target: Callable[..., Any], given: Mapping[str, Any], partial: bo
 
 
 def _made_defaults(target: Callable[..., Any]) -> dict[str, Any]:
-    """The defaults that a dataclass makes anew each time, which its signature hides."""
+    """A dataclass's defaults that come from a ``default_factory``, which its signature does not show."""
     if not is_dataclass(target):
         return {}
     return {each.name: each.default_factory() for each in fields(target) if each.default_factory is not MISSING}
 
 
 def _plain(value: Any, where: str) -> Any:
-    """What a value is, as JSON can hold it: an object that the config or a default makes is its class and its arguments.
+    """A value as JSON can hold it; an object becomes its class and its arguments, whether the config or a default makes it.
 
-    So a default that is spelled out is the same as one that is not. ``BadInputError`` for what nothing of the kind is known of.
+    So spelling out a default changes nothing. ``BadInputError`` for an object that cannot be described like this.
     """
     match value:
         case {"_target_": path}:

@@ -1,4 +1,4 @@
-"""From a config to units of work: every (system, excerpt, replicate) of a table, addressed by content."""
+"""From a config to units of work: every (system, excerpt, replicate) of a table, identified by content."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,9 +17,9 @@ GENERATION = "generation"
 class WorkUnit:
     """One excerpt through one system. ``id`` covers the system, the excerpt's content, the task, the base seed and the replicate.
 
-    ``seed`` leaves the system out: all systems meet the same noise, which sharpens paired tests. ``inputs`` are the units on the same
-    excerpt that a derived system makes this one of; those of replicate 0 are their systems' own, the same that their rows have.
-    ``elsewhere`` are the excerpts that a system borrows from, one for each stem of its task.
+    ``seed`` does not depend on the system: all systems get the same noise, which sharpens paired tests. ``inputs`` are the units on the
+    same excerpt from which a derived system makes this one; those of replicate 0 are also in their own systems' rows. ``elsewhere``
+    are the excerpts that a system borrows from, one for each stem of its task.
     """
 
     id: str
@@ -35,8 +35,8 @@ class WorkUnit:
 class Protocol:
     """Which excerpts are run: chunks of ``chunk`` samples, of which ``chunks_per_track``, spread evenly (all if None).
 
-    The default is MSDM's rule: whole, adjacent chunks of 262 144 samples (11.89 s), remainder dropped. Fewer are the middles of as many
-    equal parts of the song, as songs begin with one instrument and end with one.
+    The default is MSDM's rule: whole, adjacent chunks of 262 144 samples (11.89 s), remainder dropped. With ``chunks_per_track`` the
+    song is cut into that many equal parts and the middle chunk of each is run, because songs begin and end with one instrument.
     """
 
     name: str
@@ -67,9 +67,9 @@ class Protocol:
         return [each for each in excerpts(track, self.chunk) if each.start not in taken]
 
     def elsewhere(self, track: Track, excerpt: Excerpt, stems: Sequence[str], plays: Sequence[bool]) -> Excerpt:
-        """Of a track's ``free`` chunks the one in which ``stems`` play most as ``plays`` says, and of those the nearest.
+        """The one of a track's ``free`` chunks in which fewest ``stems`` differ from ``plays``, which says whether each should play.
 
-        ``excerpt``, of any track, says what is near.
+        Among equals it is the one whose start is nearest to that of ``excerpt``, which may be of another track.
         """
 
         def differs(each: Excerpt) -> tuple[int, int]:
@@ -83,7 +83,7 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Plan:
-    """The work of one table: for every system and track the units whose outputs, put together, are scored."""
+    """The work of one table: for every system and track the units whose outputs are joined and scored."""
 
     manifest: DatasetManifest
     protocol: Protocol
@@ -96,7 +96,7 @@ class Plan:
             yield from self.units.get((system.id, track.name), ())
 
     def everything(self) -> dict[str, WorkUnit]:
-        """All units by id: those of the rows, and those that rows are made of."""
+        """All units by id: those of the rows, and their inputs."""
         return with_inputs(unit for units in self.units.values() for unit in units)
 
     @property
@@ -129,7 +129,7 @@ def make_plan(manifest: DatasetManifest, protocol: Protocol, systems: Sequence[S
 
 
 def _tracks(manifest: DatasetManifest, protocol: Protocol, systems: Sequence[SystemSpec]) -> list[Track]:
-    """Those that are measured: all that hold a chunk, and one to borrow from where a system does that."""
+    """The tracks that are measured: all that hold a chunk, and a free one to borrow from if a system does that."""
     tracks = [track for track in manifest.tracks if protocol.excerpts(track)]
     if not any(system.borrows in ("song", "others") for system in systems):
         return tracks
@@ -143,7 +143,7 @@ def _tracks(manifest: DatasetManifest, protocol: Protocol, systems: Sequence[Sys
 
 
 def _counts(system: SystemSpec, track: Track, excerpt: Excerpt) -> bool:
-    """Whether an excerpt is one of a system's: stems that go with nothing are compared with real ones, of which one must play."""
+    """Whether a system runs on an excerpt. Stems that are generated alone are compared with the real ones, one of which must play."""
     task = system.task
     return not task or bool(task.given) or any(track.plays(stem, excerpt.start, excerpt.length) for stem in task.stems)
 
@@ -151,9 +151,9 @@ def _counts(system: SystemSpec, track: Track, excerpt: Excerpt) -> bool:
 def _elsewhere(
     system: SystemSpec, tracks: Sequence[Track], place: int, excerpt: Excerpt, protocol: Protocol
 ) -> tuple[Excerpt, ...]:
-    """Where a system borrows the stems of its task from; nowhere unless it does.
+    """The excerpts that a system borrows the stems of its task from, one for each stem; empty if it does not borrow.
 
-    The stems of the song itself come from one place, so that they fit each other; those of other songs from a song each.
+    Stems from the same song come from one place, so that they fit each other; stems from other songs come each from another song.
     """
     if system.borrows is None or system.task is None:
         return ()
@@ -177,7 +177,7 @@ def _elsewhere(
 def make_unit(
     system: SystemSpec, excerpt: Excerpt, seed: int, replicate: int = 0, elsewhere: tuple[Excerpt, ...] = ()
 ) -> WorkUnit:
-    """The unit of a system on an excerpt, and all that it is made of."""
+    """The unit of a system on an excerpt, with its inputs."""
     return WorkUnit(
         _unit_id(system, excerpt, seed, replicate, elsewhere),
         system,
@@ -190,7 +190,7 @@ def make_unit(
 
 
 def with_inputs(units: Iterable[WorkUnit]) -> dict[str, WorkUnit]:
-    """Units and all that they are made of, by id."""
+    """Units, their inputs, the inputs of those and so on, by id."""
     found: dict[str, WorkUnit] = {}
     todo = list(units)
     while todo:

@@ -14,16 +14,17 @@ from benchmarks.plan.systems import resolve_all
 from benchmarks.plan.tasks import Task, tasks_of
 from benchmarks.plan.units import make_plan
 from benchmarks.run.execute import Failures
-from benchmarks.run.launch import Job, Launcher
+from benchmarks.run.job import Headline, Job
+from benchmarks.run.launch import Launcher
 from benchmarks.store.provenance import provenance
 from benchmarks.store.store import KeepAudio, Store, open_store
 from gmsdi.errors import BadInputError
 
 
-def carry_out(config: DictConfig) -> tuple[Job, Failures | None]:
+def carry_out(config: DictConfig, headline: Headline | None = None) -> tuple[Job, Failures | None]:
     """Do what a config asks for and its store lacks; no failures are known where it has only been handed over."""
     launcher: Launcher = build(config.launcher)
-    job = replace(job_of(config, open_store(config.store)), config=show(config))
+    job = replace(job_of(config, open_store(config.store)), headline=headline, config=show(config))
     job = replace(job, run=job.store.record_run(provenance(chosen(job.device))))
     failures = launcher.run(job)
     job.store.compact()

@@ -1,56 +1,59 @@
-"""What a job would cost, before any of it is done: units, network evaluations, hours and bytes, and how the hours are known."""
+"""What a job will cost, before it starts: units, network evaluations, hours and bytes, and how the hours are known."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
-from hydra.utils import get_class
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.config import build
-from benchmarks.plan.systems import SystemSpec
 from benchmarks.plan.units import WorkUnit
-from benchmarks.run.launch import Job, to_do
+from benchmarks.run.job import Job
+from benchmarks.run.timings import Timings
+from benchmarks.run.todo import to_do
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of what is missing of one system. What takes no time to speak of has 0 seconds, what nothing is known of None."""
+    """The cost of one system's missing units. ``seconds`` is 0 if they take hardly any time, and None if nothing is known."""
 
     system: str
     units: int
     missing: int
     evaluations: int | None
     seconds: float | None
-    source: str  # of the seconds
+    source: str  # how the seconds are known
     bytes: int
 
 
 def costs(job: Job, throughput: float | None) -> list[Cost]:
-    """The cost of each system, by this store's timings of it, else by ``throughput``, in network evaluations a second.
+    """The cost of each system, by what ``Timings`` knows of it; ``throughput`` is in network evaluations a second.
 
     More samples of a system, of which others are made, count with it; to put outputs together takes no time to speak of.
     """
-    everything, lacking = job.plan.everything(), to_do(job)
+    lacking = to_do(job)
     units: dict[str, list[WorkUnit]] = {}
-    for unit in everything.values():
+    for unit in job.plan.everything().values():
         units.setdefault(unit.system.id, []).append(unit)
-    return [
-        _cost(system, job, units[system.id], lacking.keys(), throughput)
-        for system in job.plan.systems
-        if not system.lacks
-    ]
-
-
-def evaluations(system: SystemSpec) -> int | None:
-    """How often a chunk passes through a network; None where a system does not walk down noise levels."""
-    target: Any = get_class(system.config._target_)
-    passes = None if system.inputs else target.passes(len(system.outputs))
-    if passes is None:
-        return None
-    steps = len(build(system.config.sigmas)) - 1
-    return passes * steps * build(system.config.sampler).resamples
+    timings = Timings(job, throughput)
+    known = timings.known()
+    found = []
+    for system in job.plan.systems:
+        if system.lacks:
+            continue
+        missing = [unit for unit in units[system.id] if unit.id in lacking]
+        each, timing = timings.evaluations.get(system.id), known.get(system.id)
+        is_free = bool(system.inputs) or not missing
+        found.append(
+            Cost(
+                system.name,
+                len(units[system.id]),
+                len(missing),
+                None if each is None else each * len(missing),
+                0.0 if is_free else len(missing) * timing.seconds if timing else None,
+                "" if is_free or timing is None else timing.source,
+                sum(len(unit.system.outputs) * 4 * unit.excerpt.length for unit in missing),
+            )
+        )
+    return found
 
 
 def print_costs(job: Job, throughput: float | None) -> None:
@@ -77,27 +80,6 @@ def print_costs(job: Job, throughput: float | None) -> None:
         print(
             "run protocol.chunks_per_track=1 first, or give evaluations_per_second=… as `python -m benchmarks.perf systems` measures it"
         )
-
-
-def _cost(
-    system: SystemSpec, job: Job, units: list[WorkUnit], lacking: Collection[str], throughput: float | None
-) -> Cost:
-    missing = [unit for unit in units if unit.id in lacking]
-    each = evaluations(system)
-    count = None if each is None else each * len(missing)
-    size = sum(len(unit.system.outputs) * 4 * unit.excerpt.length for unit in missing)
-    timed = [job.store.outputs[unit.id] for unit in units if unit.id in job.store.outputs]
-    seconds: float | None = None
-    source = ""
-    if system.inputs or not missing:
-        seconds = 0.0
-    elif timed:
-        seconds = len(missing) * sum(output.seconds for output in timed) / len(timed)
-        source = f"this store's own, on {', '.join(sorted({output.device for output in timed}))}"
-    elif count is not None and throughput:
-        seconds = count / throughput
-        source = f"evaluations_per_second={throughput:g}, as given"
-    return Cost(system.name, len(units), len(missing), count, seconds, source, size)
 
 
 def _protocol(job: Job) -> str:

@@ -1,4 +1,4 @@
-"""Fill the store: run the units of a plan that are missing, in batches, each exactly once whoever else is at it."""
+"""Fill the store: compute the units that are missing, in batches. Processes that share a store share the units, too."""
 
 import errno
 import time
@@ -9,114 +9,117 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.data.dataset import Dataset
 from benchmarks.data.manifest import Excerpt
 from benchmarks.notices import progress, say
 from benchmarks.plan.systems import SystemSpec
 from benchmarks.plan.units import WorkUnit
-from benchmarks.store.store import Output, Store
+from benchmarks.run.job import Job
+from benchmarks.store.store import Output
 from gmsdi import STEMS, audio
 from gmsdi.errors import BadInputError, GmsdiError, one_line
 from gmsdi.system import Batch, Derived, Request
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
-"""What is wrong with the disk, not with a unit: it ends the run; what is finished stays."""
+"""Errors of the disk: full, over quota, read-only, broken. They end the run; what is finished stays."""
 
 NO_MEMORY = ("out of memory", "ALLOC_FAILED")
-"""In what CUDA says when a GPU is full, which the next unit may find it no longer."""
+"""Words in CUDA's message that a GPU is full. That does not end the run: there may be room for the next unit."""
 
 
 def ends_the_run(error: Exception) -> bool:
-    """Whether whatever this process tries next will fail, too: no room on the disk, or no GPU."""
+    """Whether all other units would fail in this process, too: the disk is out of order, or the GPU is lost."""
     return (isinstance(error, OSError) and error.errno in FULL) or gpu_is_lost(error)
 
 
 def gpu_is_lost(error: Exception) -> bool:
-    """Whether an error at work on a GPU took it from this process for good, as one in a kernel does; another process still can."""
+    """Whether this process cannot use its GPU any more, as after an error in a kernel. Another process can."""
     text = str(error) if isinstance(error, RuntimeError) else ""
     return text.startswith("CUDA error") and not any(words in text for words in NO_MEMORY)
 
 
 REPORTED = 5
-"""Failures of a system that are shown as they happen; all are recorded."""
+"""How many failures of a system are shown; all are recorded."""
 
 
 class NotCovered(Exception):
-    """The system has nothing to say of the track: its unit is left out, which is no failure."""
+    """The system does not cover the track, so its units are left out. That is no failure."""
 
 
 Failures = dict[str, Exception]
-"""What went wrong, by unit id; and as ``NotCovered`` what was left out."""
+"""By unit id: the error of a unit that failed, or ``NotCovered`` for one that was left out."""
 
 Computed = tuple[torch.Tensor, float, str]
-"""The stems ``[K, T]`` of a unit, the seconds that they took, and the device."""
+"""A unit's stems ``[K, T]``, the seconds that they took, and the device."""
+
+
+Missing = Callable[[list[WorkUnit]], list[WorkUnit]]
+"""Says which of some units have to be computed, as the store is now."""
 
 
 def execute(
     system: SystemSpec,
     units: Sequence[WorkUnit],
-    missing: Callable[[list[WorkUnit]], list[WorkUnit]],
-    dataset: Dataset,
-    store: Store,
-    batch_size: int,
-    device: str,
-    run: str,
+    missing: Missing,
+    job: Job,
     before: Mapping[str, Exception],
+    done: Callable[[Sequence[WorkUnit]], None] = lambda units: None,
 ) -> Failures:
     """Compute those of one system's ``units`` that are ``missing``; returns what failed or is not covered.
 
     ``missing`` is asked again whenever the store may have changed. A unit that fails is recorded and does not stop the others. Units
-    that another process holds are waited for, and taken over if it dies. ``before`` is what failed before, of the units that a derived
-    system's are made of. When the GPU is lost, the units that it was lost at are left to others, as if this process had been killed.
+    that another process is computing are waited for, and taken over if it dies. If the GPU is lost, the current batch is left as it
+    would be if this process had been killed, for another process to take over.
+
+    ``before`` has what failed so far: a derived system's unit fails if one of its inputs did. ``done`` is called with units that are
+    computed, by this process or another, or have failed; it may hear of a unit more than once.
     """
 
     def pending(some: list[WorkUnit]) -> list[WorkUnit]:
-        store.refresh()
+        job.store.refresh()
         return missing(some)
 
     todo = pending(list(units))
     if not todo:
         return {}
-    worker = _worker(system, dataset, store, device, run, before)
+    worker = _worker(system, job, before)
     covered = worker.covered(units)
-    failures: Failures = {unit.id: NotCovered() for unit in todo if unit.excerpt.track not in covered}
+    left_out = [unit for unit in todo if unit.excerpt.track not in covered]
+    failures: Failures = {unit.id: NotCovered() for unit in left_out}
     todo = [unit for unit in todo if unit.excerpt.track in covered]
-    with store.leases() as leases, progress(f"{worker.doing}: {_title(system, todo)}", len(todo)) as advance:
-        for batch in leases.share(todo, lambda unit: unit.id, pending, batch_size):
-            store.tidy()
+    with job.store.leases() as leases, progress(f"{worker.doing}: {_title(system, todo)}", len(todo)) as advance:
+        for batch in leases.share(todo, lambda unit: unit.id, pending, job.batch_size):
+            job.store.tidy()
             try:
                 failures |= worker.run(batch, leases.holds)
             except RuntimeError as error:
                 if gpu_is_lost(error):
                     leases.abandon()
                 raise
+            done(batch)
             advance(len(batch))
+    done([*left_out, *todo])  # also what others did
     return failures
 
 
-def _worker(
-    system: SystemSpec, dataset: Dataset, store: Store, device: str, run: str, before: Mapping[str, Exception]
-) -> "Worker":
+def _worker(system: SystemSpec, job: Job, before: Mapping[str, Exception]) -> "Worker":
     if system.derived:
-        return Combining(system, dataset, store, run, before)
-    return (Generating if system.task else Separating)(system, dataset, store, device, run)
+        return Combining(system, job, before)
+    return (Generating if system.task else Separating)(system, job)
 
 
 class Worker(ABC):
-    """One system at work on one dataset and one store."""
+    """One system at work on one job."""
 
     doing: str
-    """What it does, for a person who waits."""
+    """What it does, in the progress that is shown."""
 
-    def __init__(self, system: SystemSpec, dataset: Dataset, store: Store, run: str) -> None:
+    def __init__(self, system: SystemSpec, job: Job) -> None:
         self.system = system
-        self.dataset = dataset
-        self.store = store
-        self.provenance = run
+        self.job = job
         self._reported = 0
 
     def covers(self, unit: WorkUnit) -> bool:
-        """Whether the system has anything to say of a unit's track."""
+        """Whether the system covers a unit's track."""
         return True
 
     @abstractmethod
@@ -124,7 +127,7 @@ class Worker(ABC):
         """Compute the outputs of a batch."""
 
     def covered(self, units: Sequence[WorkUnit]) -> set[str]:
-        """Those of the tracks of ``units`` that the system covers; what it leaves out is said."""
+        """The tracks of ``units`` that the system covers. Says so if there are others."""
         one = {unit.excerpt.track: unit for unit in units}
         covered = {track: self.covers(unit) for track, unit in one.items()}
         if not all(covered.values()):
@@ -135,33 +138,34 @@ class Worker(ABC):
     def run(self, units: list[WorkUnit], holds: Callable[[str], bool]) -> Failures:
         """Compute and record a batch; returns what failed. A batch that fails is tried unit by unit.
 
-        Units that this process, by their ids, no longer ``holds`` are left to who does, who may have recorded them meanwhile.
+        ``holds`` says of a unit's id whether this process still has its lease. Without it the unit is not recorded: the process
+        that took the lease over records it, or has done so.
         """
         try:
             made = zip(units, self.compute(units), strict=True)
-            self.store.record_outputs([self.write(unit, *each) for unit, each in made if holds(unit.id)])
+            self.job.store.record_outputs([self.write(unit, *each) for unit, each in made if holds(unit.id)])
         except Exception as error:
             if ends_the_run(error):
                 raise
             if len(units) > 1:
                 return {key: failure for unit in units for key, failure in self.run([unit], holds).items()}
-            self.store.record_failure(units[0], error, self.provenance)
+            self.job.store.record_failure(units[0], error, self.job.run)
             self._report(units[0])
             return {units[0].id: error}
         return {}
 
     def write(self, unit: WorkUnit, stems: torch.Tensor, seconds: float, device: str) -> Output:
         """Write the stems ``[K, T]`` of a unit, unless they are not finite."""
-        rate = self.dataset.manifest.rate
+        rate = self.job.dataset.manifest.rate
         estimate = stems.float().cpu().numpy()
         audio.require_finite(estimate, rate, "estimate")
-        return self.store.write_output(unit, estimate, rate, seconds, device, self.provenance)
+        return self.job.store.write_output(unit, estimate, rate, seconds, device, self.job.run)
 
     def _report(self, unit: WorkUnit) -> None:
         self._reported += 1
         if self._reported <= REPORTED:
-            where = f"{unit.excerpt.track} at {unit.excerpt.start / self.dataset.manifest.rate:.1f} s"
-            say(f"error: {_title(unit.system, [unit])}, {where}: {self.store.failures[unit.id]['message']}")
+            where = f"{unit.excerpt.track} at {unit.excerpt.start / self.job.dataset.manifest.rate:.1f} s"
+            say(f"error: {_title(unit.system, [unit])}, {where}: {self.job.store.failures[unit.id]['message']}")
         elif self._reported == REPORTED + 1:
             say(f"error: {self.system.name}: further failures are recorded, not shown")
 
@@ -169,11 +173,10 @@ class Worker(ABC):
 class Sampling(Worker):
     """A system, built, at work on excerpts of songs."""
 
-    def __init__(self, system: SystemSpec, dataset: Dataset, store: Store, device: str, run: str) -> None:
-        super().__init__(system, dataset, store, run)
-        self.device = device
+    def __init__(self, system: SystemSpec, job: Job) -> None:
+        super().__init__(system, job)
         self.built: Any = system.build()
-        self._tracks = {track.name: track for track in dataset.manifest.tracks}
+        self._tracks = {track.name: track for track in job.dataset.manifest.tracks}
 
     @abstractmethod
     def sample(self, units: list[WorkUnit], references: audio.Samples) -> torch.Tensor:
@@ -186,11 +189,11 @@ class Sampling(Worker):
             stems = self.sample(units, references).cpu()  # [B, K, T]
         seconds = (time.perf_counter() - began) / len(units)
         _require_shape(stems, (len(units), len(self.system.outputs), references.shape[2]), "[B, K, T]")
-        return [(estimate, seconds, self.device) for estimate in stems]
+        return [(estimate, seconds, self.job.device) for estimate in stems]
 
     def read(self, excerpt: Excerpt) -> audio.Samples:
         """The true stems ``[STEMS, T]`` of an excerpt, verified."""
-        return self.dataset.stretch(self._tracks[excerpt.track], excerpt.start, excerpt.length)
+        return self.job.dataset.stretch(self._tracks[excerpt.track], excerpt.start, excerpt.length)
 
 
 class Separating(Sampling):
@@ -205,13 +208,13 @@ class Separating(Sampling):
     def sample(self, units: list[WorkUnit], references: audio.Samples) -> torch.Tensor:
         mixtures = np.stack([audio.mixture(stems) for stems in references])  # [B, T]
         batch = Batch(
-            mixtures=torch.from_numpy(mixtures).to(self.device),
-            rate=self.dataset.manifest.rate,
+            mixtures=torch.from_numpy(mixtures).to(self.job.device),
+            rate=self.job.dataset.manifest.rate,
             seeds=tuple(unit.seed for unit in units),
             tracks=tuple(unit.excerpt.track for unit in units),
             starts=tuple(unit.excerpt.start for unit in units),
             frames=tuple(self._tracks[unit.excerpt.track].frames for unit in units),
-            references=torch.from_numpy(references).to(self.device) if self.built.reads_references else None,
+            references=torch.from_numpy(references).to(self.job.device) if self.built.reads_references else None,
         )
         stems: torch.Tensor = self.built.separate(batch)
         return stems
@@ -227,19 +230,19 @@ class Generating(Sampling):
         assert task is not None
         request = Request(
             stems=task.stems,
-            given={stem: torch.from_numpy(references[:, STEMS.index(stem)]).to(self.device) for stem in task.given},
+            given={stem: torch.from_numpy(references[:, STEMS.index(stem)]).to(self.job.device) for stem in task.given},
             seeds=tuple(unit.seed for unit in units),
             length=references.shape[2],
-            device=self.device,
+            device=self.job.device,
             elsewhere=None
             if self.system.borrows is None
-            else torch.from_numpy(np.stack([self._borrow(unit, task.stems) for unit in units])).to(self.device),
+            else torch.from_numpy(np.stack([self._borrow(unit, task.stems) for unit in units])).to(self.job.device),
         )
         stems: torch.Tensor = self.built.generate(request)
         return stems
 
     def _borrow(self, unit: WorkUnit, stems: Sequence[str]) -> audio.Samples:
-        """The real stems ``[J, T]`` from where the plan says."""
+        """The real stems ``[J, T]`` of the excerpts that the plan chose, one a stem."""
         pairs = zip(stems, unit.elsewhere, strict=True)
         return np.stack([self.read(excerpt)[STEMS.index(stem)] for stem, excerpt in pairs])
 
@@ -249,10 +252,8 @@ class Combining(Worker):
 
     doing = "combining"
 
-    def __init__(
-        self, system: SystemSpec, dataset: Dataset, store: Store, run: str, before: Mapping[str, Exception]
-    ) -> None:
-        super().__init__(system, dataset, store, run)
+    def __init__(self, system: SystemSpec, job: Job, before: Mapping[str, Exception]) -> None:
+        super().__init__(system, job)
         assert system.derived is not None
         self.derived: Derived = system.derived
         self.before = before
@@ -265,18 +266,18 @@ class Combining(Worker):
 
     def _combine(self, unit: WorkUnit) -> Computed:
         for each in unit.inputs:
-            if each.id in self.before and not self.store.has_output(each.id):
+            if each.id in self.before and not self.job.store.has_output(each.id):
                 raise _input_failed(each, self.before[each.id])
-        outputs = np.stack([self.store.read_output(each) for each in unit.inputs])  # [I, K, T]
+        outputs = np.stack([self.job.store.read_output(each) for each in unit.inputs])  # [I, K, T]
         stems = self.derived.combine(torch.from_numpy(outputs))
         _require_shape(stems, outputs.shape[1:], "[K, T]")
-        records = [self.store.outputs[each.id] for each in unit.inputs]
+        records = [self.job.store.outputs[each.id] for each in unit.inputs]
         devices = ", ".join(sorted({record.device for record in records}))
         return stems, sum(record.seconds for record in records), devices
 
 
 def _input_failed(unit: WorkUnit, error: Exception) -> GmsdiError:
-    """What a unit fails with that is made of one that failed: bad input if that was."""
+    """The error of a unit whose input failed; bad input if the input's error was."""
     kind = BadInputError if isinstance(error, BadInputError) else GmsdiError
     return kind(f"its input {_title(unit.system, [unit])} failed: {one_line(error) or type(error).__name__}")
 

@@ -1,4 +1,4 @@
-"""Several processes of this machine side by side, each on a GPU of its own, or on its part of the CPU's cores."""
+"""Several processes on this machine, each with a GPU of its own, or with its share of the CPU's cores."""
 
 import multiprocessing
 import os
@@ -13,25 +13,27 @@ import torch
 from benchmarks import notices
 from benchmarks.config import require_count
 from benchmarks.device import cores, usable
-from benchmarks.notices import progress, say
+from benchmarks.notices import beside, progress, say
 from benchmarks.run.execute import Failures
-from benchmarks.run.launch import Job, finish
-from benchmarks.run.shards import Shard, pack, timings, to_separate
+from benchmarks.run.forecast import Forecast
+from benchmarks.run.job import Job
+from benchmarks.run.launch import finish
+from benchmarks.run.shards import Shard, pack, to_separate
 from gmsdi.errors import GmsdiError
 
 FORKS = multiprocessing.get_context("forkserver")
-"""Workers are forked from a process that has imported everything and has not touched a GPU, which would not survive the fork."""
+"""Workers are forked from a process that has imported everything but not touched a GPU: CUDA does not work after a fork."""
 
 PORTIONS = 8
-"""Shards for each worker: the fewer, the longer the last one is waited for; the more, the more often weights are read."""
+"""Shards per worker. With fewer, all wait longer for the last one; with more, weights are read more often."""
 
 POLL = 1.0
-"""Seconds between two looks at the store, for the progress that is shown."""
+"""Seconds between two looks at the store, to show progress."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """``workers`` processes; without a number one for each GPU, or two on a CPU. A shard whose worker dies goes to another."""
+    """``workers`` processes; by default one for each GPU, or two on a CPU. If a worker dies, another takes its shard."""
 
     workers: int | None = None
     attempts: int = 3  # at a unit that fails, and at a shard whose worker dies
@@ -47,13 +49,16 @@ class Processes:
         gpus = _gpus() if device == "cuda" else []
         count = self.workers or len(gpus) or 2
         parts = to_separate(job)
-        known = timings(job)
+        forecast = Forecast(job, max(1, len(gpus)))  # processes on one CPU share its cores
+        forecast.announce()
+        known = {system: timing.seconds for system, timing in forecast.timings.known().items()}
         usual = sum(known.values()) / len(known) if known else 1.0
         length = sum(len(part) * known.get(part[0].system.id, usual) for part in parts) / (count * PORTIONS)
         shards = pack(job, parts, length, usual, self.attempts)
-        if shards:
-            _Pool(job, shards, gpus, min(count, len(shards)), self.attempts).work()
-        return finish(job)
+        with beside(forecast.state):
+            if shards:
+                _Pool(job, shards, gpus, min(count, len(shards)), self.attempts).work(forecast)
+            return finish(job, forecast)
 
     def check(self) -> str:
         return f"{self.workers or len(_gpus()) or 2} processes"
@@ -70,12 +75,12 @@ class _Pool:
     attempts: int
     workers: dict[Connection, "_Worker"] = field(default_factory=dict)
 
-    def work(self) -> None:
-        """Hand the shards out until each is done, or has cost ``attempts`` workers."""
+    def work(self, forecast: Forecast) -> None:
+        """Hand out the shards until each is done, or ``attempts`` workers have died at it."""
         store, todo = self.job.store, deque(self.shards)
-        units = {unit.id for shard in self.shards for unit in shard.units}
-        FORKS.set_forkserver_preload(["benchmarks.run.shards"])  # not on import: all of this process shares the setting
-        died: Counter[str] = Counter()  # workers, by the first unit of the shard that they were at
+        units = {unit.id: unit for shard in self.shards for unit in shard.units}
+        FORKS.set_forkserver_preload(["benchmarks.run.shards"])  # not on import: it is a setting of the whole process
+        died: Counter[str] = Counter()  # how many workers, by the first unit of their shard
         try:
             for place in range(self.count):
                 self._start(place)
@@ -94,9 +99,10 @@ class _Pool:
                                 todo.append(shard)
                         self._start(worker.place)
                     store.refresh()
-                    done = {unit for unit in units if unit in store.outputs}
+                    done = [units.pop(unit) for unit in list(units) if unit in store.outputs]
+                    forecast.done(done)
                     advance(len(done))
-                    units -= done
+            forecast.done(units.values())  # nobody tries those again
         finally:
             for worker in self.workers.values():
                 worker.stop()
@@ -107,7 +113,7 @@ class _Pool:
         self.workers[worker.connection] = worker
 
     def _bury(self, worker: "_Worker") -> Shard | None:
-        """Tell of a worker that died; returns the shard that it was at."""
+        """Say that a worker died; returns its unfinished shard."""
         del self.workers[worker.connection]
         worker.process.join()
         code = worker.process.exitcode or 0
@@ -117,7 +123,7 @@ class _Pool:
 
 
 class _Worker:
-    """A process that takes shards one after the other, and the shard that it is at."""
+    """A process that computes shards one after the other, and its current shard."""
 
     def __init__(self, place: int, gpu: str | None, threads: int) -> None:
         self.place = place
@@ -125,15 +131,15 @@ class _Worker:
         self.connection, other = FORKS.Pipe()
         self.process: ForkServerProcess = FORKS.Process(target=_serve, args=(other, gpu, threads), daemon=True)
         self.process.start()
-        other.close()  # so that the death of the only other end is heard
+        other.close()  # else the worker's death would not close the pipe
 
     def give(self, shard: Shard) -> None:
         self.shard = shard
-        with suppress(BrokenPipeError):  # it died: the next look at the connection says so
+        with suppress(BrokenPipeError):  # it died, which the next look at the connection finds
             self.connection.send(shard)
 
     def is_done(self) -> bool:
-        """Take the answer; False if the worker died instead. What went wrong with the whole shard is raised here."""
+        """Take the worker's answer; False if it died instead. Raises the error that ended the shard, if one did."""
         try:
             error = self.connection.recv()
         except (EOFError, OSError):
@@ -144,7 +150,7 @@ class _Worker:
         return True
 
     def stop(self) -> None:
-        """End the process. What it is at stays as it would after a kill."""
+        """End the process; a unit that it is computing is lost, nothing else."""
         self.connection.close()
         if self.shard is not None:
             self.process.terminate()
@@ -152,7 +158,7 @@ class _Worker:
 
 
 def _serve(connection: Connection, gpu: str | None, threads: int) -> None:
-    """Run the shards that come until no more can; each is answered with None, or with what ends the whole run (a full disk)."""
+    """Run shards until the connection closes. The answer to each is None, or the error that ends the whole run (a full disk)."""
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when a GPU is first touched
     torch.set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""From outputs to scores: the chunks of a track are put together, checked against their hashes, and measured whole."""
+"""From outputs to scores: a track's excerpts are checked against their hashes, joined, and measured as a whole."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,8 @@ from benchmarks.metrics.judges import Judge, Piece
 from benchmarks.metrics.scores import Metric, WindowScores
 from benchmarks.notices import progress
 from benchmarks.plan.systems import SystemSpec
-from benchmarks.plan.units import Plan, WorkUnit
+from benchmarks.plan.units import WorkUnit
+from benchmarks.run.job import Job
 from benchmarks.store.journal import Record
 from benchmarks.store.store import Store
 from gmsdi import STEMS, audio
@@ -25,7 +26,7 @@ NOT_SEPARATED = "the system does not separate this stem"
 
 @dataclass(frozen=True)
 class ScoreTask:
-    """One metric of one track through one system: all the track's units are done."""
+    """A score that can be made: one metric of one track through one system, all of whose units are done."""
 
     key: str
     metric: Metric | Judge
@@ -34,7 +35,7 @@ class ScoreTask:
 
 
 def score_key(metric: Metric | Judge, units: Sequence[WorkUnit], store: Store) -> str | None:
-    """The address of a score: the metric's signature, the excerpts' content and the outputs' hashes. None while a unit is not done."""
+    """What a score is stored under: a hash of the metric's signature, the excerpts and the outputs. None while a unit is not done."""
     outputs = [store.outputs.get(unit.id) for unit in units]
     if any(output is None for output in outputs):
         return None
@@ -51,17 +52,16 @@ def score_key(metric: Metric | Judge, units: Sequence[WorkUnit], store: Store) -
 
 
 def is_scored(key: str | None, store: Store) -> bool:
-    """Whether the store has a score, and all that it speaks of."""
+    """Whether the store has a score, and the embeddings that it refers to."""
     return key in store.scores and store.has_embeddings(store.scores[key])
 
 
-def score(
-    system: SystemSpec, plan: Plan, metrics: Sequence[Metric | Judge], dataset: Dataset, store: Store, run: str
-) -> None:
-    """Score every track of ``system`` whose audio is all there and that has no score yet. Memory does not grow with the tracks.
+def score(system: SystemSpec, job: Job) -> bool:
+    """Score those tracks of ``system`` that have no score yet and whose audio is complete. Memory does not grow with the tracks.
 
-    Raises ``IntegrityError`` for an output or a reference that is not what was recorded.
+    Returns whether there were any. Raises ``IntegrityError`` for an output or a reference that is not what was recorded.
     """
+    store = job.store
 
     def pending(tasks: list[ScoreTask]) -> list[ScoreTask]:
         store.refresh()
@@ -70,7 +70,7 @@ def score(
     def is_there(task: ScoreTask) -> bool:
         return all(store.has_output(unit.id) for unit in task.units)
 
-    missing = pending(list(_tasks(system, plan, metrics, store)))
+    missing = pending(list(_tasks(system, job)))
     workers = cores()
     with (
         store.leases() as leases,
@@ -78,20 +78,21 @@ def score(
         ThreadPoolExecutor(workers) as pool,
     ):
         for batch in leases.share(missing, lambda task: f"score-{task.key}", pending, 4 * workers):
-            store.record_scores(pool.map(lambda task: _score(task, dataset, store, run), batch))
+            store.record_scores(pool.map(lambda task: _score(task, job), batch))
             advance(len(batch))
+    return bool(missing)
 
 
-def _tasks(system: SystemSpec, plan: Plan, metrics: Sequence[Metric | Judge], store: Store) -> Iterator[ScoreTask]:
-    for track in plan.tracks:
-        units = plan.units.get((system.id, track.name), ())
-        for metric in metrics if units else ():
-            if (key := score_key(metric, units, store)) is not None:
+def _tasks(system: SystemSpec, job: Job) -> Iterator[ScoreTask]:
+    for track in job.plan.tracks:
+        units = job.plan.units.get((system.id, track.name), ())
+        for metric in job.metrics if units else ():
+            if (key := score_key(metric, units, job.store)) is not None:
                 yield ScoreTask(key, metric, track, units)
 
 
-def _score(task: ScoreTask, dataset: Dataset, store: Store, run: str) -> Record:
-    """The record of a score. What it holds beside what it is of depends on whether stems were separated or generated."""
+def _score(task: ScoreTask, job: Job) -> Record:
+    """The record of a score: what it is of, and what was measured, which differs between separation and generation."""
     measure = _separated if isinstance(task.metric, Metric) else _generated
     return {
         "key": task.key,
@@ -99,14 +100,14 @@ def _score(task: ScoreTask, dataset: Dataset, store: Store, run: str) -> Record:
         "system": task.units[0].system.id,
         "track": task.track.name,
         "units": [unit.id for unit in task.units],
-        "outputs": [store.outputs[unit.id].sha256 for unit in task.units],
-        **measure(task, dataset, store),
-        "run": run,
+        "outputs": [job.store.outputs[unit.id].sha256 for unit in task.units],
+        **measure(task, job.dataset, job.store),
+        "run": job.run,
     }
 
 
 def _separated(task: ScoreTask, dataset: Dataset, store: Store) -> Record:
-    """A track's excerpts put together, measured against its true stems."""
+    """What is measured of a track's excerpts, joined, against its true stems."""
     references = dataset.stems(task.track, verify=True)
     references = np.concatenate([_excerpt(references, unit) for unit in task.units], axis=1)
     estimates = np.concatenate([store.read_output(unit) for unit in task.units], axis=1)
@@ -117,7 +118,7 @@ def _separated(task: ScoreTask, dataset: Dataset, store: Store) -> Record:
 
 
 def _generated(task: ScoreTask, dataset: Dataset, store: Store) -> Record:
-    """What is found of each excerpt by itself."""
+    """What is measured of each excerpt by itself."""
     assert isinstance(task.metric, Judge)
     found = []
     for unit in task.units:
@@ -129,7 +130,7 @@ def _generated(task: ScoreTask, dataset: Dataset, store: Store) -> Record:
 
 
 def _defined(scores: WindowScores, stems: tuple[str, ...]) -> WindowScores:
-    """Scores of the stems that the system separates; those of others would be of zeros that it never claimed."""
+    """Scores without the stems that the system does not separate, which it outputs as zeros."""
     if stems == STEMS:
         return scores
     absent = np.array([stem not in stems for stem in STEMS])[:, None]
@@ -141,7 +142,7 @@ def _excerpt(stems: audio.Samples, unit: WorkUnit) -> audio.Samples:
 
 
 def _to_json(scores: WindowScores) -> Record:
-    """Values by stem with null where undefined, and under each reason the flat indices of the values that it holds for."""
+    """Values by stem, null where undefined, and by reason the indices of the undefined ones in the flattened values."""
     flat = scores.reasons.ravel()
     return {
         "values": [[None if np.isnan(value) else value for value in row] for row in scores.values.tolist()],
@@ -150,7 +151,7 @@ def _to_json(scores: WindowScores) -> Record:
 
 
 def from_json(record: Record) -> WindowScores:
-    """The inverse of what a score record holds of a column."""
+    """The scores of a column of a score record: the inverse of ``_to_json``."""
     values = np.array(record["values"], dtype=np.float64)
     reasons = np.full(values.size, "", dtype=object)
     for reason, places in record["undefined"].items():

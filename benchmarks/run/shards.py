@@ -1,7 +1,7 @@
-"""Work for other processes: what a job lacks and has to be computed, in shards of about equal length, each for one worker.
+"""Work for other processes: the units that a job lacks, in shards of about equal length, each for one worker.
 
-A worker computes the units of its shard and nothing else, and needs nothing but the shard. What is made of others, the scores and what
-is dropped after them are left to ``benchmarks.run.launch.finish``, once all workers have ended.
+A worker needs nothing but its shard, and computes the units in it and no others. Combining, scoring and dropping audio are left to
+``benchmarks.run.launch.finish``, once all workers have ended.
 """
 
 from collections import defaultdict
@@ -12,19 +12,21 @@ from itertools import groupby
 from benchmarks.device import usable
 from benchmarks.plan.systems import SystemSpec
 from benchmarks.plan.units import Plan, WorkUnit
-from benchmarks.run.execute import Failures, NotCovered, ends_the_run, execute
-from benchmarks.run.launch import Job, Missing, in_order, to_do
+from benchmarks.run.execute import Failures, Missing, NotCovered, ends_the_run, execute
+from benchmarks.run.job import Job
+from benchmarks.run.timings import Timings
+from benchmarks.run.todo import in_order, to_do
 from benchmarks.store.provenance import provenance
 
 
 @dataclass(frozen=True)
 class Shard:
-    """What one worker computes, part by part, each of one system. ``job`` is as much of the whole one as says what it is needed for."""
+    """What one worker computes, in parts of one system each. ``job`` has only the songs and systems that this takes."""
 
     job: Job
     parts: tuple[tuple[WorkUnit, ...], ...]
     seconds: float  # that they are expected to take
-    attempts: int = 1  # at a unit that fails, before it is given up
+    attempts: int = 1  # how often a unit that fails is tried
 
     @property
     def units(self) -> tuple[WorkUnit, ...]:
@@ -33,7 +35,7 @@ class Shard:
     def run(self) -> Failures:
         """Compute what is missing of the shard; returns what failed.
 
-        Units at which a worker died come last and one at a time, so that one that kills every worker keeps no other from being done.
+        Units at which a worker died come last and one at a time: if one kills this worker, too, all others are done by then.
         """
         job = replace(self.job, device=usable(self.job.device))
         job = replace(job, run=job.store.record_run(provenance(job.device)))
@@ -48,7 +50,7 @@ class Shard:
         risky = groupby(sorted((unit for unit in self.units if unit.id in deaths), key=risk), risk)
         alone = replace(job, batch_size=1)
         failures = self._compute(calm, job) | self._compute((list(part) for _, part in risky), alone)
-        job.store.compact()  # so that there are as many small files as batches of the shards at work, not of all
+        job.store.compact()  # else a store would have a small file for each batch of all shards
         return failures
 
     def _compute(self, parts: Iterable[list[WorkUnit]], job: Job) -> Failures:
@@ -64,18 +66,16 @@ class Shard:
             except Exception as error:
                 if ends_the_run(error):
                     raise
-                broken.append(error)  # a system that cannot be made: the others of the shard can
+                broken.append(error)  # a system that cannot be built; the shard's other systems may
         if broken:
             raise broken[0]
         return {key: failure for key, failure in failures.items() if not isinstance(failure, NotCovered)}
 
     def _compute_part(self, todo: list[WorkUnit], job: Job, missing: Missing) -> Failures:
-        """Units of one system, those that fail ``attempts`` times."""
+        """Compute units of one system, those that fail up to ``attempts`` times."""
         failures: Failures = {}
         for _ in range(self.attempts):
-            found = execute(
-                todo[0].system, todo, missing, job.dataset, job.store, job.batch_size, job.device, job.run, {}
-            )
+            found = execute(todo[0].system, todo, missing, job, {})
             failures = {key: failure for key, failure in failures.items() if not job.store.has_output(key)} | found
             job.store.record_left_out(key for key, failure in found.items() if isinstance(failure, NotCovered))
             if not (todo := [unit for unit in todo if not isinstance(found.get(unit.id, NotCovered()), NotCovered)]):
@@ -84,7 +84,7 @@ class Shard:
 
 
 def to_separate(job: Job) -> list[list[WorkUnit]]:
-    """What has to be computed and is not made of others, nor left out by its system: in parts, as ``Local`` comes to it one by one."""
+    """The units that workers can compute: not derived, not left out. In parts of one system each, in the order of ``Local``."""
     wanted = to_do(job)
     parts = [
         [unit for unit in part if unit.id in wanted and unit.id not in job.store.left_out] for part in _parts(job.plan)
@@ -93,11 +93,11 @@ def to_separate(job: Job) -> list[list[WorkUnit]]:
 
 
 def pack(job: Job, parts: Iterable[Sequence[WorkUnit]], seconds: float, unknown: float, attempts: int) -> list[Shard]:
-    """Shards that take about ``seconds`` each, by the timings in the store; a unit of a system without any: ``unknown``.
+    """Shards that take about ``seconds`` each, by what ``Timings`` knows; a unit of a system that nothing is known of: ``unknown``.
 
-    Batches are left whole, and so the same wherever they are computed: what else is in a batch changes the last bits of a network.
+    Batches are not split: they are those of ``Local``, since the last bits of a network's output depend on what else is in a batch.
     """
-    expected = timings(job)
+    known = Timings(job).known()
     users = _users(job.plan.systems)
     shards: list[Shard] = []
     group: list[list[WorkUnit]] = []
@@ -106,7 +106,8 @@ def pack(job: Job, parts: Iterable[Sequence[WorkUnit]], seconds: float, unknown:
         begins = True
         for n in range(0, len(part), job.batch_size):
             batch = part[n : n + job.batch_size]
-            own = len(batch) * (expected.get(batch[0].system.id) or unknown)
+            timing = known.get(batch[0].system.id)
+            own = len(batch) * (timing.seconds if timing else unknown)
             if group and length + own > seconds:
                 shards.append(_shard(job, group, length, attempts, users))
                 group, length, begins = [], 0.0, True
@@ -119,7 +120,7 @@ def pack(job: Job, parts: Iterable[Sequence[WorkUnit]], seconds: float, unknown:
 
 
 def _parts(plan: Plan) -> list[list[WorkUnit]]:
-    """All units that are not made of others: each system's row, and between them what rows are made of and that is no row itself."""
+    """All units that are not made of others, by system: those of its row, and further replicates where a row is made of them."""
     parts: list[list[WorkUnit]] = []
     seen: set[str] = set()
 
@@ -138,17 +139,8 @@ def _parts(plan: Plan) -> list[list[WorkUnit]]:
     return [part for part in parts if part]
 
 
-def timings(job: Job) -> dict[str, float]:
-    """Seconds that a unit of a system took on average, by system, as far as the store knows of this plan's units."""
-    seconds: dict[str, list[float]] = defaultdict(list)
-    for unit in job.plan.everything().values():
-        if unit.id in job.store.outputs and not unit.system.inputs:
-            seconds[unit.system.id].append(job.store.outputs[unit.id].seconds)
-    return {system: sum(some) / len(some) for system, some in seconds.items()}
-
-
 Users = Mapping[tuple[str, int], Collection[str]]
-"""By system and replicate: the systems whose rows need it, itself among them if it has one."""
+"""By system and replicate: the systems whose rows need it, which may be its own."""
 
 
 def _users(systems: Sequence[SystemSpec]) -> Users:
@@ -171,5 +163,5 @@ def _shard(job: Job, parts: Sequence[Sequence[WorkUnit]], seconds: float, attemp
     manifest = replace(plan.manifest, tracks=tuple(track for track in plan.manifest.tracks if track.name in names))
     systems = tuple(system for system in plan.systems if system.id in rows)
     part = Plan(manifest, plan.protocol, systems, {key: plan.units[key] for key in keys})
-    small = replace(job, plan=part, dataset=replace(job.dataset, manifest=manifest), run="", config="")
+    small = replace(job, plan=part, dataset=replace(job.dataset, manifest=manifest), run="", headline=None, config="")
     return Shard(small, tuple(map(tuple, parts)), seconds, attempts)

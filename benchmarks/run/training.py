@@ -1,8 +1,6 @@
 """Train a model of ``configs/model`` on a dataset's train split, and save its checkpoint, with all that it takes to make it again."""
 
 import datetime
-import os
-import platform
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,6 +21,7 @@ from benchmarks.data.training import (
     prompted_batches,
     write_mixtures,
 )
+from benchmarks.device import processor
 from benchmarks.identity import short
 from benchmarks.notices import say
 from gmsdi import SAMPLE_RATE, STEMS, checkpoint, processes
@@ -241,13 +240,4 @@ def _plain(how: TrainConfig) -> dict[str, Any]:
 def _machine(device: str) -> str:
     """The processors that trained, without the name of the host: one a process."""
     several = f"{processes.count()} × " if processes.count() > 1 else ""
-    return several + (torch.cuda.get_device_name(device) if device.startswith("cuda") else _cpu())
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        model = platform.processor() or platform.machine()
-    return f"{model}, {torch.get_num_threads()} of {os.cpu_count()} threads"
+    return several + processor(device)

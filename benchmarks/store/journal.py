@@ -1,8 +1,8 @@
-"""Append-only records on a shared file system: every append is a new file, complete or absent; no record is ever changed.
+"""Append-only records on a shared file system. Each append writes a new file, a segment, which appears complete or not at all.
 
-Any number of processes on any number of machines may append at once. A reader sees what was complete when it looked; records come in
-the order in which they were appended. Many small segments are merged into few by ``compact``, so a reader may meet a record again:
-the last of equal keys holds.
+Any number of processes on any number of machines may append at once. A reader gets the records in the order in which they were
+appended. ``compact`` merges many small segments into few, after which a reader may get a record again: of records with the same key
+the last one counts.
 """
 
 import errno
@@ -23,7 +23,7 @@ from gmsdi.errors import IntegrityError
 Record = dict[str, Any]
 
 LARGE = 16 * 2**20
-"""Bytes of a segment that is not merged any more: what is recorded is copied a few times at most, however much there is."""
+"""Bytes above which a segment is not merged any more, so that no record is copied more than a few times."""
 
 
 class Journal:
@@ -32,7 +32,7 @@ class Journal:
     def __init__(self, folder: Path, fields: Collection[str] = ()) -> None:
         self.folder = folder
         self.fields = frozenset(fields)
-        self.segments = 0  # when last looked at; each look lists them all
+        self.segments = 0  # how many there were at the last look
         self._seen: set[str] = set()
 
     def append(self, records: Iterable[Record]) -> None:
@@ -40,7 +40,7 @@ class Journal:
         self._write(f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}", [canonical(record) for record in records])
 
     def refresh(self) -> Iterator[Record]:
-        """The records that were appended, by anyone, since the last call; those that follow them in order come again."""
+        """The records that any process appended since the last call, and again all that come after the first of them in order."""
         while rest := list(dropwhile(self._seen.__contains__, self._segments())):
             for segment in rest:
                 self._seen.add(segment)
@@ -51,8 +51,8 @@ class Journal:
     def compact(self) -> None:
         """Merge neighbours among the segments, each in the place of the last of them, so that the order holds.
 
-        Safe at any moment: a merged segment is there before the others go. What two processes merged at once is there twice, until
-        the next time: of equal records the last is kept.
+        Safe at any moment: a merged segment is written before the others are removed. If two processes merge at once, records are
+        there twice until the next merge, which keeps the last of equal ones.
         """
         with _merged_away():  # another process is at it
             for group in _neighbours(self.folder / segment for segment in self._segments()):
@@ -70,7 +70,7 @@ class Journal:
                 file.writelines(line + "\n" for line in lines)
 
     def _segments(self) -> list[str]:
-        """Their names in order. No paths: there are many, and somebody looks for every batch."""
+        """Their names in order. Names, not paths: there are many, and they are listed for every batch."""
         try:
             with os.scandir(self.folder) as entries:
                 names = sorted(entry.name for entry in entries)
@@ -94,7 +94,7 @@ class Journal:
 
 @contextmanager
 def _merged_away() -> Iterator[None]:
-    """Segments may go while they are read. Who has one open on NFS is told that its handle is stale."""
+    """Ignore that a segment was removed while it is read; on NFS an open file that is removed is a stale handle."""
     try:
         yield
     except OSError as error:
@@ -103,7 +103,7 @@ def _merged_away() -> Iterator[None]:
 
 
 def _neighbours(segments: Iterable[Path]) -> Iterator[list[Path]]:
-    """Segments next to each other that are not large together; none that would be alone."""
+    """Groups of two or more neighbouring segments, each group no larger than ``LARGE``."""
     group: list[Path] = []
     size = 0
     for segment in segments:

@@ -1,10 +1,10 @@
 """Exclusive leases on a shared file system, by files that only one process can create (no flock: safe on NFS).
 
-A lease on ``key`` is the file ``ey/key.GENERATION``, in a folder named by how the key ends, so that no folder becomes large. Whoever
-finds the highest generation stale takes over by creating the next one, which again only one process can; so a lease changes hands at
-most once per death. It may be given back between the look and the take-over, and be taken anew: so whoever has created a file looks
-again, and steps back from any other that is not stale. A stale lease is one whose process is known to be dead (on this machine) or
-whose heartbeat stopped.
+A lease on ``key`` is the file ``ey/key.GENERATION``; folders are named by the last two letters of keys, so that none becomes large. A
+lease is stale when its process is known to be dead (on this machine) or its heartbeat has stopped. A process that finds the highest
+generation stale takes over by creating the next one, which only one process can do, so each death hands a lease on at most once.
+Between the look and the take-over the lease may have been given back and taken again. So a process that has created its file looks
+once more, and withdraws if it finds another file that is not stale.
 """
 
 import json
@@ -73,7 +73,7 @@ class Leases:
                 file.write(self._owner)
         except FileExistsError:
             return False
-        except OSError:  # a full disk: a lease without an owner would stay for others to wait for
+        except OSError:  # a full disk: others would wait for a lease without an owner
             path.unlink(missing_ok=True)
             raise
         if any(other != path and not _is_stale(other) for other in self._generations(key)):
@@ -84,27 +84,27 @@ class Leases:
         return True
 
     def holds(self, key: str) -> bool:
-        """Whether a lease that was acquired is still ours: another takes over from a process that slept for too long."""
+        """Whether a lease that was acquired is still ours; if this process slept for too long, another has taken over."""
         return self._is_ours(self._held[key]) and self._generations(key)[-1:] == [self._held[key]]
 
     def release(self, keys: Iterable[str]) -> None:
-        """Give leases back; the record of what was done under them must be on disk already."""
+        """Give leases back. What was done under them must be recorded on disk by now."""
         for key in keys:
             with self._lock:
                 held = self._held.pop(key)
             if not self._is_ours(held):
-                continue  # taken over while this process slept, and given back: what is there now is another's
+                continue  # taken over while this process slept: the file that is there now, if any, is not ours
             for path in self._generations(key):
                 if _generation(path) <= _generation(held):
                     path.unlink(missing_ok=True)
 
     def abandon(self) -> None:
-        """Leave what is held to whoever takes over once this process has ended, which then counts as one that died at it."""
+        """Keep the lease files but stop caring for them. Other processes take over once this one has ended, and count it as a death."""
         with self._lock:
             self._held.clear()
 
     def deaths(self, keys: Iterable[str]) -> dict[str, int]:
-        """Of those of ``keys`` whose holder has died, how many did, one after the other, since the lease was last given back."""
+        """How many holders of a key have died in a row since the lease was last given back; only of keys whose last holder died."""
         found = {key: self._generations(key) for key in keys}
         return {
             key: _generation(paths[-1]) + int(_is_stale(paths[-1]))
@@ -115,11 +115,11 @@ class Leases:
     def share(
         self, items: Iterable[T], key: Callable[[T], str], pending: Callable[[list[T]], list[T]], size: int
     ) -> Iterator[list[T]]:
-        """Batches of items that no other process has, until every item is done by someone.
+        """Batches of items that no other process holds, until every item is done by some process.
 
-        ``pending`` looks at the store afresh and says which of some items are still to do. A batch is released when the next one is
-        asked for; items that others hold are looked at again, and taken over when their holder dies. So are those that others took
-        over from us.
+        ``pending`` reads the store anew and says which of some items are still to do. A batch is released when the next one is
+        asked for. Items that others hold, or took over from this process, are looked at again until they are done; they are in a
+        later batch if their holder dies.
         """
         waiting = deque(items)
         while waiting:
@@ -128,7 +128,7 @@ class Leases:
             while waiting and len(batch) < size:
                 item = waiting.popleft()
                 (batch if self.acquire(key(item)) else held).append(item)
-            todo = pending(batch)  # less what another process finished between our plan and our lease
+            todo = pending(batch)  # another process may have finished some before we got the lease
             if todo:
                 yield todo
             held += [item for item in todo if not self.holds(key(item))]
@@ -155,7 +155,7 @@ class Leases:
             with self._lock:
                 held = list(self._held.values())
             for path in filter(self._is_ours, held):
-                with suppress(OSError):  # released since; or the disk is out of order, which the work will tell
+                with suppress(OSError):  # released meanwhile; or the disk is out of order, which the work will notice
                     os.utime(path)
 
 
@@ -171,12 +171,12 @@ def _is_stale(path: Path) -> bool:
     except FileNotFoundError:
         return False  # released just now: the next look will tell
     except ValueError:
-        return silent > HEARTBEAT  # created, but its owner not written, which takes no time: it was killed in between
+        return silent > HEARTBEAT  # its process was killed between creating the file and writing its owner
     return silent > STALE or (status.st_uid == os.getuid() and _is_dead(owner))
 
 
 def _is_dead(owner: dict[str, Any]) -> bool:
-    """Whether a process of our own user is known to be dead. False if /proc does not show it here, or would not say."""
+    """Whether a process of our own user is known to be dead. False if it runs elsewhere or /proc does not tell."""
     try:
         here = owner["host"] == socket.gethostname() and owner.get("namespace", "") == _namespace() != ""
         return here and _started(owner["pid"]) != owner["started"]
@@ -185,7 +185,7 @@ def _is_dead(owner: dict[str, Any]) -> bool:
 
 
 def _namespace() -> str:
-    """In which numbers of processes mean what they mean here; a container has its own. "" if the system does not tell."""
+    """The namespace of process ids; a container has its own, where the same id is another process. "" if the system does not tell."""
     try:
         return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
@@ -193,7 +193,7 @@ def _namespace() -> str:
 
 
 def _started(pid: int) -> str:
-    """When a living process of this machine started, in the kernel's ticks: tells a reused pid. "" if dead, or without /proc."""
+    """When a living process of this machine started, in the kernel's ticks; tells a reused pid. "" if it is dead, or without /proc."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

@@ -3,13 +3,13 @@
 Layout below the root:
 
     audio/ab/UNIT/{bass,drums,guitar,piano}.wav, unit.json   outputs (float32) and what they are; appear complete or not at all
-    flac/ab/UNIT/{bass,drums,guitar,piano}.flac              what keep_audio=flac leaves of them to listen to
+    flac/ab/UNIT/{bass,drums,guitar,piano}.flac              to listen to, where keep_audio=flac dropped the float32 files
+    embeddings/ab/KEY.npy                                    of generated and real audio; KEY is a hash of what they were computed from
     outputs/*.jsonl    completion records, written last: the hashes of each output's files
     scores/*.jsonl     a metric's scores of one track through one system
-    failures/*.jsonl   what went wrong with which unit, once per attempt
-    embeddings/ab/KEY.npy              of generated and real audio, by what they were computed from
-    left_out/*.jsonl   units of tracks that their system has nothing to say of, as workers elsewhere found
-    slurm/             what was handed over to Slurm, and its logs (benchmarks/run/slurm/submissions.py)
+    failures/*.jsonl   units that failed and why, a record for each attempt
+    left_out/*.jsonl   units of tracks that their system does not cover, as workers found
+    slurm/             what was handed to Slurm, and its logs (benchmarks/run/slurm/submissions.py)
     runs/RUN.json      provenance: code, versions, machine
     leases/ab/         what is being computed right now, and by whom
 
@@ -41,7 +41,7 @@ from gmsdi.errors import BadInputError, IntegrityError, one_line
 Floats = npt.NDArray[np.float64]
 
 MANY = 500
-"""Segments of a journal that are merged while the work goes on: each batch adds one, and looks at all."""
+"""Segments of a journal, above which they are merged during a run: each batch adds a segment, and lists all of them."""
 
 KeepAudio = Literal["float32", "flac", "false"]
 
@@ -78,7 +78,7 @@ class Store:
         self.left_out: set[str] = set()
 
     def __reduce__(self) -> tuple[type["Store"], tuple[Path]]:
-        """Where it is is all that another process needs to know."""
+        """Pickled as its path alone: another process reads the records itself."""
         return Store, (self.root,)
 
     def refresh(self) -> "Store":
@@ -103,7 +103,7 @@ class Store:
     def write_output(
         self, unit: WorkUnit, stems: audio.Samples, rate: int, seconds: float, device: str, run: str
     ) -> Output:
-        """Write the stems ``[K, T]`` that the unit's system outputs, and what they are. Not done until ``record_outputs``."""
+        """Write the stems ``[K, T]`` that the unit's system outputs, and unit.json. They do not count until ``record_outputs``."""
         folder = self.audio_folder(unit.id)
         temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
         temporary.mkdir(parents=True)
@@ -124,8 +124,8 @@ class Store:
     def record_outputs(self, outputs: Iterable[Output]) -> None:
         """Declare outputs done.
 
-        One that was scored and dropped may be made again, for another metric, but must come out as it was: ``IntegrityError``
-        otherwise, and the old record and its scores stay.
+        An output that was scored and dropped may be made again for another metric. It must have the same bytes as before;
+        otherwise ``IntegrityError``, and the old record and its scores stay.
         """
         outputs = list(outputs)
         for output in outputs:
@@ -161,7 +161,7 @@ class Store:
             try:
                 self.read_output(unit)
             except (IntegrityError, BadInputError):
-                return self.has_output(unit.id)  # gone altogether: another process has dropped it meanwhile
+                return self.has_output(unit.id)  # no longer there: another process has dropped it meanwhile
             return False
 
         present = [unit for unit in units if self.has_output(unit.id)]
@@ -198,7 +198,7 @@ class Store:
     def embed(self, key: str, make: Callable[[], Floats]) -> Record:
         """Make the embeddings ``[n, d]`` of ``key`` unless they are there; returns their key and sha256.
 
-        Whoever else makes them makes the same. Those that cannot be read are made again.
+        Files that cannot be read are made again. Two processes may make the same embeddings at once: they are equal.
         """
         path = self._embeddings(key)
         try:
@@ -211,12 +211,12 @@ class Store:
         return {"key": key, "sha256": _sha256(found)}
 
     def has_embeddings(self, score: Record) -> bool:
-        """Whether all embeddings that a score speaks of are there; of other scores that is so."""
+        """Whether all embeddings that a score refers to are there. True for a score that refers to none."""
         found = (each for excerpt in score.get("excerpts", ()) for each in excerpt.values() if isinstance(each, dict))
         return all(self._embeddings(each["key"]).is_file() for each in found)
 
     def read_embeddings(self, found: Record) -> Floats:
-        """The embeddings ``[n, d]`` that ``embed`` spoke of; ``IntegrityError`` unless they are those."""
+        """The embeddings ``[n, d]`` of a key and sha256 that ``embed`` returned; ``IntegrityError`` if the file has others."""
         path = self._embeddings(found["key"])
         try:
             embeddings: Floats = np.load(path)
@@ -244,7 +244,7 @@ class Store:
         self.failures[unit.id] = record
 
     def record_left_out(self, units: Iterable[str]) -> None:
-        """Remember that the systems of some units have nothing to say of their tracks."""
+        """Remember units of tracks that their systems do not cover."""
         units = [unit for unit in units if unit not in self.left_out]
         self._left_out.append({"unit": unit} for unit in units)
         self.left_out.update(units)

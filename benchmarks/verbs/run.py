@@ -5,6 +5,7 @@ from argparse import Namespace
 
 from omegaconf import DictConfig
 
+from benchmarks.cells.separation import headline
 from benchmarks.notices import say
 from benchmarks.run.configured import carry_out, job_of
 from benchmarks.run.cost import print_costs
@@ -24,7 +25,7 @@ def compute(config: DictConfig) -> int:
     if config.dry_run:
         print_costs(job_of(config, Store(config.store).refresh()), config.evaluations_per_second)
         return 0
-    job, failures = carry_out(config)
+    job, failures = carry_out(config, headline)
     if failures is None:
         return 0
     total = len(job.plan.everything())

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.cells import tuning
+from benchmarks.cells.separation import headline
 from benchmarks.cells.tables import table_of
 from benchmarks.notices import say
 from benchmarks.run.configured import carry_out
@@ -25,7 +26,7 @@ def tune(overrides: Sequence[str]) -> int:
     """Measure every combination of a sweep on the validation split, print them as a table, and write down the best."""
     sweep = tuning.read_sweep(overrides)
     config, rows = tuning.compose(sweep)
-    job, failures = carry_out(config)
+    job, failures = carry_out(config, headline)
     if failures is None:
         raise BadInputError(
             "tune reads what it measured: give wait=true, or run the same command again when all is done"

@@ -10,7 +10,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from benchmarks import cli, config
-from benchmarks.cells.separation import make_table
+from benchmarks.cells.separation import headline, make_table
 from benchmarks.data.dataset import read_stems
 from benchmarks.perf.literal import literal
 from benchmarks.run.configured import job_of
@@ -237,3 +237,12 @@ def test_a_stem_that_no_track_has_is_undefined_for_a_reason(
     assert all(cell.value == 0.0 for cell in msdm)
     assert [cell.value for cell in active] == [0.0, 0.0, 0.0, None, None]
     assert active[3].reason == active[4].reason == "reference is silent"
+
+
+def test_the_headline_of_a_row_has_the_means_that_the_table_shows(home: Path, made: Callable[..., Table]) -> None:
+    settings = config.load(overrides(home))
+    job = job_of(settings, Store(settings.store).refresh())
+    for system, row in zip(job.plan.systems, made().rows, strict=True):
+        msdm, active = (group[-1].value for group in row.cells)
+        assert headline(system, job) == f"{row.name}: msdm {msdm:.2f} dB, active {active:.2f} dB, mean of the stems"
+    assert headline(job.plan.systems[0], replace(job, store=Store(home / "none"))) == ""

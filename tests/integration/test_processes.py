@@ -1,6 +1,7 @@
 """``launcher=processes``: what several processes make is what one makes, and a worker that dies costs nothing but time."""
 
 import os
+import re
 import signal
 from collections import Counter
 from pathlib import Path
@@ -80,3 +81,20 @@ def test_a_unit_that_fails_is_tried_as_often_as_told_and_no_more(suite: Suite, t
 def test_a_launcher_without_workers_is_refused(suite: Suite, tmp_path: Path) -> None:
     code, said = suite.run(tmp_path / "store", *THREE, "launcher.workers=0", *system("slow"))
     assert (code, said) == (4, "error: launcher.workers=0: must be a whole number of at least 1\n")
+
+
+@pytest.mark.parametrize("launcher", [["launcher=local"], THREE])
+def test_a_run_says_what_there_is_to_compute_and_how_long_that_will_take(
+    suite: Suite, tmp_path: Path, launcher: list[str]
+) -> None:
+    store = tmp_path / "store"
+    suite.run(store, *launcher, *system("slow"))
+    code, said = suite.run(store, *launcher, *system("slow"), *MEAN)
+    assert code == 0, said
+    suite.run(store, *launcher, *system("slow"), *MEAN)
+    assert re.findall(r".* to compute.*", suite.said(store).read_text()) == [
+        f"1 system, {UNITS} excerpts to compute; how long that takes is not known",
+        f"2 systems, {3 * UNITS} excerpts to compute: a few seconds, by this store's own, on cpu; scoring not counted",
+    ]
+    headlines = re.findall(r"^(\w+): msdm -?[\d.]+ dB, active -?[\d.]+ dB, mean of the stems$", said, re.MULTILINE)
+    assert headlines == ["slow", "mean"]  # each once, when it is scored

@@ -10,7 +10,7 @@ from benchmarks.data.msdm_layout import MsdmLayout
 from benchmarks.perf import systems
 from benchmarks.plan.systems import resolve_all
 from benchmarks.plan.units import Protocol
-from benchmarks.run.cost import evaluations
+from benchmarks.run.timings import evaluations
 from gmsdi import SAMPLE_RATE, STEMS, checkpoint
 from gmsdi.checkpoint import Manifest
 from gmsdi.model import build_denoiser

@@ -16,7 +16,9 @@ from benchmarks.data.msdm_layout import MsdmLayout
 from benchmarks.metrics.si_sdr import SiSDR
 from benchmarks.plan.systems import resolve_all
 from benchmarks.plan.units import Protocol, make_plan
-from benchmarks.run.launch import Job, Local, to_do
+from benchmarks.run.job import Job
+from benchmarks.run.launch import Local
+from benchmarks.run.todo import to_do
 from benchmarks.store.store import open_store
 from gmsdi import SAMPLE_RATE, STEMS, audio
 from gmsdi.errors import BadInputError

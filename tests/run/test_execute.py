@@ -15,6 +15,7 @@ from benchmarks.data.msdm_layout import MsdmLayout
 from benchmarks.plan.systems import resolve
 from benchmarks.plan.units import Protocol, make_plan
 from benchmarks.run.execute import execute
+from benchmarks.run.job import Job
 from benchmarks.store import lease
 from benchmarks.store import store as store_module
 from benchmarks.store.store import Store, open_store
@@ -98,12 +99,13 @@ def run(dataset, fault, log):
     def run(store, batch_size=4):
         node = {"label": "", "separator": {"_target_": "test_execute.Fragile", "fault": str(fault), "log": str(log)}}
         spec = resolve("fragile", OmegaConf.create(node))
-        units = list(make_plan(dataset.manifest, Protocol("tiny", CHUNK), [spec], 0).of_system(spec))
+        plan = make_plan(dataset.manifest, Protocol("tiny", CHUNK), [spec], 0)
+        job, units = Job(plan, dataset, (), store, batch_size, "float32", "cpu", "run"), list(plan.of_system(spec))
 
         def missing(some):
             return [unit for unit in some if not store.has_output(unit.id)]
 
-        return execute(spec, units, missing, dataset, store, batch_size, "cpu", "run", {}), units
+        return execute(spec, units, missing, job, {}), units
 
     return run
 

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,16 +15,21 @@ import pytest
 from omegaconf import OmegaConf
 
 from baselines.bounds import Mixture, Silence
-from benchmarks import config
+from benchmarks import config, notices
 from benchmarks.data.msdm_layout import MsdmLayout
 from benchmarks.device import cores
 from benchmarks.metrics.si_sdr import SiSDR
 from benchmarks.plan.systems import resolve_all
 from benchmarks.plan.units import Protocol, make_plan
-from benchmarks.run.launch import Job, Local, Unfinished, finish, to_do
-from benchmarks.run.shards import Shard, pack, timings, to_separate
+from benchmarks.run import launch, timings
+from benchmarks.run.forecast import Forecast
+from benchmarks.run.job import Job
+from benchmarks.run.launch import Local, Unfinished, finish
+from benchmarks.run.shards import Shard, pack, to_separate
 from benchmarks.run.slurm import site
 from benchmarks.run.slurm.launcher import FRUITLESS, Finisher, Slurm, Work, Worker
+from benchmarks.run.timings import Timings
+from benchmarks.run.todo import to_do
 from benchmarks.store.lease import STALE
 from benchmarks.store.store import open_store
 from gmsdi import SAMPLE_RATE, STEMS
@@ -54,6 +60,12 @@ def job(tmp_path: Path, noise: Callable, write_track: Callable) -> Callable[...,
         return Job(plan, dataset, metrics, open_store(tmp_path / store), 2, "float32", "cpu", "run")
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is known of systems but from the store."""
+    monkeypatch.setattr(timings, "SHIPPED", tmp_path / "no-timings.yaml")
 
 
 def shards_of(job: Job, seconds: float) -> list[Shard]:
@@ -103,7 +115,7 @@ def test_shards_are_packed_by_the_timings_in_the_store(job: Callable[..., Job]) 
     )
     first.store.record_outputs([output])
     again = job()
-    assert timings(again) == {one.system.id: 4.0}
+    assert Timings(again).known()[one.system.id].seconds == 4.0
     sizes = {len(shard.units) for shard in shards_of(again, 8) if shard.units[0].system.id == shard.units[-1].system.id}
     assert sizes == {2, 8}  # of four seconds each, and of the one that nothing is known of
 
@@ -223,6 +235,53 @@ def test_a_job_that_gets_nowhere_is_not_queued_for_ever(job: Callable[..., Job],
     work._before = work.done()
     with pytest.raises(SystemExit, match=r"stopped 3 times before one .* was done: `gmsdi resume launcher.minutes=…`"):
         work.checkpoint()
+
+
+@pytest.mark.parametrize("begun", [0, 1, 2])
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_forecast_of_a_run_goes_up_to_its_end_and_counts_each_unit_once(
+    job: Callable[..., Job],
+    begun: int,
+    shared: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Whether shards or the run itself compute, from the beginning or from what is there; one excerpt fails."""
+    for shard in shards_of(job(), 7)[:begun]:
+        shard.run()
+    separate = Silence.separate
+    first = job().plan.tracks[0].name
+
+    def fail(self: Silence, batch: Any) -> Any:
+        if (first, 0) in zip(batch.tracks, batch.starts, strict=True):
+            raise RuntimeError("this one never works")
+        return separate(self, batch)
+
+    monkeypatch.setattr(Silence, "separate", fail)
+    monkeypatch.setattr(notices, "LOG_EVERY", 0.0)
+    made: list[Forecast] = []
+    monkeypatch.setattr(launch, "Forecast", lambda *arguments: made.append(Forecast(*arguments)) or made[-1])
+    whole = job()
+    expected = Counter(unit.system.id for unit in to_do(whole).values() if not unit.inputs)
+    capsys.readouterr()
+    if shared:
+        forecast = Forecast(whole)
+        assert forecast.to_compute == expected
+        for shard in shards_of(whole, 7):
+            shard.run()
+            whole.store.refresh()
+            forecast.done(shard.units)
+        assert not forecast.to_compute
+        assert len(finish(whole, forecast)) == 1
+    else:
+        assert len(Local().run(whole)) == 1
+        (forecast,) = made
+        said = capsys.readouterr().err
+        percents = [int(each) for each in re.findall(r"\((\d+) % of all", said)]
+        assert percents and max(percents) < 100
+        assert said.startswith(f"3 systems, {expected.total() + TRACKS * CHUNKS} excerpts to compute")
+    assert forecast.state()[0] == 0.99
+    assert not forecast.to_compute
 
 
 def test_what_is_scored_is_recorded_soon(job: Callable[..., Job]) -> None:

@@ -1,6 +1,7 @@
 """The store: what is recorded is there, what is there is what was recorded, and what is dropped is not missed."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from benchmarks.data.msdm_layout import MsdmLayout
 from benchmarks.metrics.si_sdr import SiSDR
 from benchmarks.plan.systems import resolve
 from benchmarks.plan.units import Protocol, make_plan
-from benchmarks.run.launch import Job, Local, missing_units
+from benchmarks.run.job import Job
+from benchmarks.run.launch import Local
 from benchmarks.run.score import score
+from benchmarks.run.todo import missing_units
 from benchmarks.store.store import Store, open_store
 from gmsdi import SAMPLE_RATE, STEMS, audio
 from gmsdi.errors import BadInputError, IntegrityError
@@ -106,7 +109,7 @@ def test_one_changed_byte_anywhere_in_a_wav_stops_the_scoring_and_names_the_file
     damaged[position] ^= 1
     path.write_bytes(damaged)
     with pytest.raises(IntegrityError, match=f"{path}: changed"):
-        score(system, made.plan, [SiSDR(window=1.0, hop=1.0)], made.dataset, made.store, "run")
+        score(system, replace(made, metrics=(SiSDR(window=1.0, hop=1.0),)))
 
 
 def test_a_wav_that_is_gone_is_named(store, unit, stems):
@@ -142,7 +145,7 @@ def test_audio_that_was_dropped_is_made_again_for_another_metric(job):
     Local().run(made)
     hashes = {unit: output.files for unit, output in made.store.outputs.items()}
     other = job("false")
-    other = Job(**{**other.__dict__, "metrics": (SiSDR(window=1.0, hop=1.0),)})
+    other = replace(other, metrics=(SiSDR(window=1.0, hop=1.0),))
     assert Local().run(other) == {}
     assert {unit: output.files for unit, output in other.store.outputs.items()} == hashes
     assert len(other.store.scores) == 2
@@ -160,9 +163,9 @@ def test_what_was_scored_and_dropped_must_come_out_as_it_was(job):
     made = job("false")
     dice = resolve("dice", OmegaConf.create({"label": "dice", "separator": {"_target_": "test_store.Dice"}}))
     plan = make_plan(made.plan.manifest, made.plan.protocol, [dice], 0)
-    first = Job(**{**made.__dict__, "plan": plan})
+    first = replace(made, plan=plan)
     assert Local().run(first) == {}
-    again = Job(**{**first.__dict__, "metrics": (SiSDR(window=1.0, hop=1.0),), "store": open_store(first.store.root)})
+    again = replace(first, metrics=(SiSDR(window=1.0, hop=1.0),), store=open_store(first.store.root))
     failures = Local().run(again)
     assert failures.keys() == {unit.id for unit in plan.of_system(dice)}
     assert all(
@@ -170,7 +173,7 @@ def test_what_was_scored_and_dropped_must_come_out_as_it_was(job):
     )
     kept = open_store(first.store.root)
     assert (kept.outputs, kept.scores) == (first.store.outputs, first.store.scores)
-    assert missing_units(dice, Job(**{**first.__dict__, "store": kept})) == []
+    assert missing_units(dice, replace(first, store=kept)) == []
 
 
 def test_flac_is_close_to_what_it_was_made_of_and_scaled_down_if_it_peaks_over_1(job, tmp_path):

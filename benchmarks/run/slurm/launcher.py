@@ -1,4 +1,4 @@
-"""Slurm, through submitit: shards as arrays of jobs. The store is the state: a job that is stopped at any moment is just run again."""
+"""Slurm, through submitit: shards as arrays of jobs. All state is in the store, so a job that was stopped is simply run again."""
 
 import io
 import os
@@ -22,7 +22,9 @@ from benchmarks.config import require_count, require_positive
 from benchmarks.identity import digest
 from benchmarks.notices import progress, say, warn
 from benchmarks.run.execute import Failures
-from benchmarks.run.launch import Job, finish
+from benchmarks.run.forecast import Forecast
+from benchmarks.run.job import Job
+from benchmarks.run.launch import finish
 from benchmarks.run.shards import Shard, pack, to_separate
 from benchmarks.run.slurm import site
 from benchmarks.run.slurm.submissions import Submissions, Submitted
@@ -31,14 +33,14 @@ from benchmarks.store.store import Store
 from gmsdi.errors import BadInputError, GmsdiError, one_line
 
 FRUITLESS = 3
-"""Times in a row that a job may be stopped before it got anything done."""
+"""How many times in a row a job may be stopped without having got anything done."""
 
 TIMEOUTS = 1_000_000
-"""submitit counts every stop of a short job as a time-out and gives up after so many; what counts here is whether units get done."""
+"""submitit gives up after so many time-outs, and takes every stop of a short job for one. ``FRUITLESS`` decides instead."""
 
 
 class Refused(GmsdiError):
-    """Slurm does not take a job."""
+    """Slurm does not accept a job."""
 
 
 class Terminated(SystemExit):
@@ -47,10 +49,10 @@ class Terminated(SystemExit):
 
 @dataclass
 class Work(ABC):
-    """What a job does. When Slurm is about to stop it, it is queued again as it is, unless it gets nowhere."""
+    """What a job does. When Slurm is about to stop it, it is queued again, unless it has got nothing done several times."""
 
     step: ClassVar[str]
-    """The least that it can get done, in words."""
+    """The smallest piece of its work, in words."""
 
     fruitless: int = field(default=0, kw_only=True)
     _before: int = field(default=0, init=False)
@@ -63,7 +65,7 @@ class Work(ABC):
         try:
             return self.do()
         except Terminated:  # by now all leases are given back
-            if _is_to_run():  # a preemption that leaves some time, and after which Slurm would not run it again
+            if _is_to_run():  # preempted with time to spare; Slurm itself would not run it again
                 signal.raise_signal(signal.SIGUSR2)
             raise
 
@@ -84,7 +86,7 @@ class Work(ABC):
 
     @abstractmethod
     def done(self) -> int:
-        """Steps that are done. Looks with a store of its own: the signal may have come while this process's reads."""
+        """How many steps are done. Opens the store anew: the signal may have interrupted this process's own while it was reading."""
 
 
 @dataclass
@@ -105,7 +107,7 @@ class Worker(Work):
 
 @dataclass
 class Finisher(Work):
-    """The job that comes after all shards: puts together, scores, drops."""
+    """The job that comes after all shards: combines, scores, drops audio."""
 
     job: Job
     step: ClassVar[str] = "one score"
@@ -122,14 +124,14 @@ class Finisher(Work):
 
 
 def _stop_whatever_happens() -> None:
-    """Let the job end when Slurm says so, even if it cannot be queued again: an error of that must not pass for one of a unit.
+    """End the job when Slurm says so, even if it cannot be queued again; such an error must not be recorded as a unit's failure.
 
-    submitit only logs SIGTERM, by which Slurm announces that it will kill a job: here it ends the process in good order, once.
+    Slurm sends SIGTERM before it kills a job. submitit only logs it; here it ends the process in good order, once.
     """
     queue_again = signal.getsignal(signal.SIGUSR2)
 
     def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # comes when it is queued again
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Slurm sends it when the job is queued again
         try:
             if callable(queue_again):
                 queue_again(number, frame)
@@ -148,7 +150,7 @@ def _stop_whatever_happens() -> None:
 
 
 def _is_to_run() -> bool:
-    """Whether Slurm has this job for one that runs, and has not cancelled it, or put an end to it otherwise."""
+    """Whether Slurm takes this job for running, so that it was not cancelled or ended otherwise."""
     from submitit import JobEnvironment
 
     with suppress(site.Silent):
@@ -210,11 +212,11 @@ class _Submitting:
         self.arrays = 0
         self.failed_before = {unit: failure["attempt"] for unit, failure in job.store.failures.items()}
         self.wanted: set[str] = set()
-        """All units that this call has found to be separated, whoever is at them."""
+        """All units that this call found missing, also those that other jobs are computing."""
 
     @cached_property
     def plan(self) -> str:
-        """What is to be done, whatever of it is there already."""
+        """A hash of what is to be done, whether or not some of it is done already."""
         units, metrics = sorted(self.job.plan.everything()), [metric.signature for metric in self.job.metrics]
         return digest([units, metrics, self.job.keep_audio])
 
@@ -224,6 +226,7 @@ class _Submitting:
         ours = self._ours(live)
         if not todo and not ours:
             return finish(self.job)
+        Forecast(self.job).announce(" on one device")
         if self.settings.wait:
             try:
                 self._follow(todo, live)
@@ -242,7 +245,7 @@ class _Submitting:
         return None
 
     def _ours(self, live: Iterable[Submitted]) -> list[Submitted]:
-        """The jobs that are at units that this call wants, whoever submitted them, and those that finish the same plan."""
+        """The jobs, whoever submitted them, that compute units of ``wanted`` or finish the same plan."""
         return [
             each
             for each in live
@@ -253,7 +256,7 @@ class _Submitting:
         return f"`gmsdi {name} store={self.job.store.root}`"
 
     def _shards(self, live: Sequence[Submitted]) -> list[Shard]:
-        """What has to be separated, that no live job is at and that has not failed in this call."""
+        """Shards of the missing units that no live job has and that have not failed in this call."""
         settings = self.settings
         self.job.store.refresh()
         taken = {unit for each in live for unit in each.units}
@@ -267,7 +270,7 @@ class _Submitting:
         return attempts > self.failed_before.get(unit, 0)
 
     def _follow(self, todo: list[Shard], live: list[Submitted]) -> None:
-        """Submit as there is room, until every unit is done, has failed, or was lost ``attempts`` times."""
+        """Submit shards as there is room, until each unit is done, has failed, or was lost with its job ``attempts`` times."""
         store, queue, rounds = self.job.store, deque(todo), 1
         taken = {unit for each in live for unit in each.units}
         pending = {unit.id for shard in todo for unit in shard.units} | (self.wanted & taken)
@@ -289,7 +292,7 @@ class _Submitting:
                         live = self.submissions.live()
                 except GmsdiError as error:
                     if isinstance(error, Refused) and not live:
-                        raise  # nothing is on its way that could make room
+                        raise  # none of our jobs will end and make room
                     warn(f"{error}; waiting for Slurm")
                     time.sleep(self.settings.poll_seconds)
                     continue
@@ -303,16 +306,16 @@ class _Submitting:
                 time.sleep(self.settings.poll_seconds)
 
     def _tell_of_lost(self, shards: Iterable[Shard]) -> None:
-        """Of one job that ended before its units, now in ``shards``: how, what it said last, and where its log is."""
+        """Say how one of the jobs ended whose units are in ``shards`` again, the last line of its log, and where the log is."""
         units = {unit.id for shard in shards for unit in shard.units}
-        states = self.submissions.states({}) if units else {}  # none of them is active
+        states = self.submissions.states({}) if units else {}  # no job is active any more
         for each, state in states.items():
             if state.word == "lost" and not units.isdisjoint(each.units):
                 say(f"job {each.job} was lost: {state.reason}; its log is {each.log}; see {self._verb('status')}")
                 return
 
     def _send_some(self, queue: deque[Shard], live: int) -> None:
-        """Submit from the front of the queue what there is room for."""
+        """Submit as many shards from the front of the queue as there is room for."""
         for _ in range(self._send(list(queue), live)):
             queue.popleft()
 
@@ -330,7 +333,7 @@ class _Submitting:
                 jobs = self._submit([Worker(shard) for shard in array])
             except Refused as error:
                 if len(array) > 1:
-                    size = len(array) // 2  # a limit on what may be submitted holds for all of an array at once
+                    size = len(array) // 2  # the array as a whole may have been above a limit
                     continue
                 if not sent:
                     raise
@@ -346,7 +349,7 @@ class _Submitting:
         return sent
 
     def _send_finisher(self, live: Sequence[Submitted]) -> None:
-        """It computes on the CPU, and so takes no GPU."""
+        """Submit the job that finishes the plan after all shards. It computes on the CPU, so it asks for no GPU."""
         arrays = dict.fromkeys(each.job.split("_")[0] for each in live if each.units)
         more: dict[str, str | None] = {name: None for name in self.settings.sbatch if name == "gres" or "gpu" in name}
         if arrays:
@@ -355,7 +358,7 @@ class _Submitting:
         self.submissions.record([Submitted(job.job_id, self.name, str(job.paths.stderr), (), self.plan)])
 
     def _submit(self, work: Sequence[Work], **more: str | None) -> list[Any]:
-        """Give one array to Slurm; ``Refused`` in one line if it does not take it."""
+        """Give one array to Slurm; ``Refused``, in one line, if it does not accept it."""
         import submitit
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
@@ -376,13 +379,13 @@ class _Submitting:
         except RuntimeError as error:
             raise Refused(one_line(error)) from None
         try:
-            with redirect_stderr(io.StringIO()):  # it would print what is told below
+            with redirect_stderr(io.StringIO()):  # submitit would print what we say below
                 return executor.submit_array(list(work))
         except (FailedJobError, FailedSubmissionError) as error:
             raise Refused(f"Slurm does not take the job: {one_line(error)}; nothing is lost, run again") from None
 
     def _folder(self) -> Path:
-        """Of this submission; what it is made from lies there before the first job does."""
+        """The folder of this submission; the config is written there before the first job is submitted."""
         folder = self.submissions.folder / self.name
         if not folder.is_dir():
             folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What a Slurm site says of itself and of our jobs, through its own commands."""
+"""What Slurm's own commands say about a site and about our jobs."""
 
 import os
 import subprocess
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from gmsdi.errors import GmsdiError, one_line
 
 PATIENCE = 60.0
-"""Seconds that a command of Slurm may take; a busy controller is slow to answer."""
+"""Seconds to wait for a command of Slurm; a busy controller is slow to answer."""
 
 AT_ONCE = 500
-"""Job ids in one command."""
+"""The most job ids in one command."""
 
 
 class Silent(GmsdiError):
@@ -38,7 +38,7 @@ def active() -> dict[str, Active]:
 
 
 def ended(jobs: Sequence[str]) -> dict[str, str]:
-    """How jobs ended, as far as Slurm still knows: from its accounting, or without that from what squeue remembers for minutes."""
+    """How jobs ended, by id, as far as Slurm still knows: from its accounting, or for some minutes from squeue."""
     found: dict[str, str] = {}
     known = ["squeue", "--noheader", "--array", "--states", "all", "--user", str(os.getuid()), "--format", "%i|%T"]
     accounts = ["sacct", "--noheader", "--parsable2", "--allocations", "--format", "JobID,State"]
@@ -52,7 +52,7 @@ def ended(jobs: Sequence[str]) -> dict[str, str]:
 
 
 def limit(setting: str) -> int | None:
-    """A number of the site's configuration, such as ``MaxArraySize``."""
+    """A number in the site's configuration, such as ``MaxArraySize``; None if it is not set."""
     for line in ask("scontrol", "show", "config").splitlines():
         name, _, value = line.partition("=")
         if name.strip() == setting and value.strip().isdigit():
@@ -61,13 +61,13 @@ def limit(setting: str) -> int | None:
 
 
 def cancel(jobs: Sequence[str]) -> None:
-    """Cancel jobs; those that have ended meanwhile do not matter."""
+    """Cancel jobs; some may have ended already."""
     for some in _portions(jobs):
         ask("scancel", "--quiet", *some)
 
 
 def ask(*command: str) -> str:
-    """What a command says; ``Silent`` if it says nothing of use."""
+    """What a command prints; ``Silent`` if it is not there, fails, or takes too long."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     except FileNotFoundError:

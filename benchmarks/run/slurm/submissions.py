@@ -1,8 +1,8 @@
-"""What was handed over to Slurm from a store, and what has become of it.
+"""What was submitted to Slurm from a store, and what has become of it.
 
-slurm/submitted/*.jsonl        one record a shard: its job, its units, its log
-slurm/NAME/config.yaml         what a submission was made from
-slurm/NAME/N/                  submitit's folder of the N-th array: pickles and logs
+slurm/submitted/*.jsonl        a record for each job: its id, its units, its log
+slurm/NAME/config.yaml         the config of a submission
+slurm/NAME/N/                  submitit's folder for the N-th array: pickles and logs
 """
 
 import os
@@ -18,18 +18,18 @@ from benchmarks.store.store import Store
 from gmsdi.errors import BadInputError
 
 SHOWN = 20
-"""Shards of a state that are listed; all are counted."""
+"""How many shards in each state are listed; all are counted."""
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """A job that was given to Slurm: a shard, or without units the one that finishes what the shards leave."""
+    """A job that was submitted: one that computes a shard, or, without units, the one that finishes the plan."""
 
     job: str
-    name: str  # of the submission, and of the job: ids alone may come again
+    name: str  # of the submission, and of the job: Slurm may use an id again
     log: str
     units: tuple[str, ...]
-    plan: str = ""  # of one that finishes: what
+    plan: str = ""  # of one that finishes: a hash of the plan
 
 
 @dataclass(frozen=True)
@@ -53,20 +53,20 @@ class Submissions:
         self.all: dict[tuple[str, str], Submitted] = {}
 
     def refresh(self) -> "Submissions":
-        """Take in what was submitted, by anyone, since the last call."""
+        """Read what any process has submitted since the last call."""
         for record in self._journal.refresh():
             self._add(Submitted(**{**record, "units": tuple(record["units"])}))
         return self
 
     def record(self, some: Iterable[Submitted]) -> None:
-        """Remember what Slurm has taken."""
+        """Record jobs that Slurm has accepted."""
         some = list(some)
         self._journal.append(asdict(each) for each in some)
         for each in some:
             self._add(each)
 
     def live(self) -> list[Submitted]:
-        """Those whose jobs have not ended; ``site.Silent`` if Slurm does not answer."""
+        """The jobs that have not ended; ``site.Silent`` if Slurm does not answer."""
         self.refresh()
         jobs = site.active()
         return [self.all[job.name, number] for number, job in jobs.items() if (job.name, number) in self.all]
@@ -82,7 +82,7 @@ class Submissions:
         return configs[-1]
 
     def cancel(self) -> int:
-        """Cancel all jobs of the store, and tell who waits for them; returns how many. ``BadInputError`` if there never were any."""
+        """Cancel all jobs of the store, and tell runs that wait for them. Returns how many; ``BadInputError`` if none ever were."""
         if not self.refresh().all:
             self.last_config()
         (self.folder / "cancelled").write_text(repr(time.time()))
@@ -101,7 +101,7 @@ class Submissions:
         self._journal.compact()
 
     def states(self, active: Mapping[str, site.Active]) -> dict[Submitted, State]:
-        """What has become of each shard; of its units those count that were not submitted again."""
+        """What has become of each job. Units that were submitted again count for the last job that has them."""
         last = {unit: each for each in self.all.values() for unit in each.units}
         own: dict[Submitted, list[str]] = {each: [] for each in self.all.values() if not each.units}
         for unit, each in last.items():
@@ -137,7 +137,7 @@ class Submissions:
 
 
 def _last_line(log: Path) -> str:
-    """Of a log, which often says why it ends; srun after it only says that it does."""
+    """The last line of a log, which often says why the job ended. Lines of srun, which come after it, do not say."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
@@ -149,7 +149,7 @@ def _last_line(log: Path) -> str:
 
 
 def print_status(store: Store) -> None:
-    """The shards by state, and of those that are not done where they are, why, and where their logs are."""
+    """Print how many shards are in which state, and for those that are not done the node, the reason and the log."""
     submissions = Submissions(store).refresh()
     if not submissions.all:
         submissions.last_config()
