@@ -15,10 +15,10 @@ import yaml
 
 from benchmarks import config
 from benchmarks.device import chosen, processor
+from benchmarks.run.configured import job_of
 from benchmarks.run.job import Job
 from benchmarks.run.timings import Timings
 from benchmarks.store.store import Store
-from benchmarks.verbs import job_of
 from gmsdi.errors import BadInputError, GmsdiError
 
 
