@@ -40,7 +40,8 @@ MINI := demucs-mini gmsdi-mini msdm-mini weak-bass-mini weak-drums-mini weak-gui
 train-mini: $(MINI:%=train-%)
 
 train-%: .venv/.ready
-	OMP_NUM_THREADS=1 $(GMSDI) train model=$* checkpoint=results/reference/checkpoints/$*.safetensors
+	OMP_NUM_THREADS=1 $(GMSDI) train model=$(patsubst weak-%-mini,weak-mini model.stem=%,$*) \
+		checkpoint=results/reference/checkpoints/$*.safetensors
 
 test: .venv/.ready
 	.venv/bin/python -m pytest -n 2 --dist worksteal $(ARGS)

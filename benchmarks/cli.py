@@ -74,6 +74,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if rest:
         options.overrides += rest
+    if getattr(options, "config_dir", None):
+        from benchmarks.config import beside
+
+        options.overrides.insert(0, beside(options.config_dir))
     return options
 
 

@@ -1,22 +1,29 @@
 """Compose a config from ``configs/`` and overrides, and say clearly what is wrong with an override."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import OverrideType
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException
 from hydra.utils import instantiate
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, Node, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gmsdi.errors import BadInputError, GmsdiError, near, one_line
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+PACKAGE = Path(__file__).resolve().parent
+SHIPPED = PACKAGE / "shipped" if (PACKAGE / "shipped").is_dir() else PACKAGE.parent
+"""Where the repository's ``configs/`` and ``results/`` are: in the package once it is installed, beside it in a checkout."""
+
+CONFIGS = SHIPPED / "configs"
+
+SEARCH, FILE = "hydra.searchpath", "file://"
+"""hydra's key for folders of configs beside ``CONFIGS``, and how it marks a folder; no other key of hydra's own can be set."""
 
 NEAR = 0.5
 """How alike a key or an option must be to be suggested; dotted keys share much by nature."""
@@ -73,7 +80,6 @@ class TrainSettings:
 class GenerateSettings:
     """The types of the root of ``configs/generate.yaml``."""
 
-    usual: dict[str, str] = field(default_factory=dict)
     weights: Any = MISSING
     generation: Any = MISSING
     systems: dict[str, Any] = field(default_factory=dict)
@@ -90,14 +96,18 @@ class GenerateSettings:
 ROOTS = {"config": Settings, "train": TrainSettings, "generate": GenerateSettings}
 """The roots of ``configs/``, by name, and the types of their values."""
 
+OmegaConf.register_new_resolver(
+    "shipped", lambda path: str(SHIPPED / path)
+)  # ${shipped:results/reference/…}, wherever that is
+
 
 def load(overrides: Sequence[str], root: str = "config") -> DictConfig:
-    """The composed config; ``BadInputError`` with near names for an unknown group option or key."""
+    """The composed config.
+
+    ``BadInputError`` with near names for an unknown group option or key, and for a key whose value has to be given and is not.
+    """
     try:
-        usual = _check(overrides, root)
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            config = compose(root, overrides=[*usual, *overrides])
-        return OmegaConf.merge(OmegaConf.structured(ROOTS[root]), config)  # type: ignore[return-value]
+        config = OmegaConf.merge(OmegaConf.structured(ROOTS[root]), _compose(overrides, root))
     except (MissingConfigException, ConfigCompositionException, OmegaConfBaseException) as error:
         key = getattr(error, "full_key", None)
         where = f"{key}: " if key else ""
@@ -105,6 +115,25 @@ def load(overrides: Sequence[str], root: str = "config") -> DictConfig:
     except HydraException as error:
         hint = "; quote a value with spaces or signs twice: 'data=\"/my data\"'"
         raise BadInputError(f"cannot read the overrides: {str(error).splitlines()[0]}{hint}") from None
+    for key, node in _nodes(config):  # type: ignore[arg-type]
+        if node._is_missing():
+            raise BadInputError(f"{key} has no value; give {key}=…")
+    return config  # type: ignore[return-value]
+
+
+def beside(folder: str) -> str:
+    """The override by which ``load`` also finds the groups of a person's own ``folder``, which is laid out as ``configs/`` is.
+
+    ``BadInputError`` if there is no such folder, or a file in it has the name of one that ships, which would hide it.
+    """
+    own = Path(folder).absolute()
+    if not own.is_dir():
+        raise BadInputError(f"--config-dir {folder}: there is no such folder")
+    for path in sorted([*own.glob("*.yaml"), *own.glob("*/*.yaml")]):
+        if (CONFIGS / path.relative_to(own)).exists():
+            raise BadInputError(f"{path}: gmsdi has its own {path.relative_to(own)}; give this file another name")
+    quoted = str(own).replace('"', '\\"')
+    return f'{SEARCH}=["{FILE}{quoted}"]'
 
 
 def build(node: DictConfig) -> Any:
@@ -135,36 +164,69 @@ def show(config: DictConfig) -> str:
     return OmegaConf.to_yaml(config, resolve=True)
 
 
-def _check(overrides: Sequence[str], root: str) -> list[str]:
-    """Raise for an override that names no option of a group and no key of the config, before hydra says it at length.
-
-    Returns the choices that are usual for the dataset, of those groups that no override chooses.
-    """
+def _compose(overrides: Sequence[str], root: str) -> DictConfig:
+    """What hydra makes of a root, of what is usual for the dataset, and of the overrides, which have the last word."""
     parsed = OverridesParser.create().parse_overrides(list(overrides))
-    choices = [override for override in parsed if (CONFIGS / override.key_or_group).is_dir()]
+    search = [override for override in parsed if override.key_or_group == SEARCH]
+    folders = [CONFIGS, *(Path(str(place).removeprefix(FILE)) for override in search for place in _values(override))]
+    groups = {path.name for folder in folders if folder.is_dir() for path in folder.iterdir() if path.is_dir()}
+    choices = [override for override in parsed if override.key_or_group in groups]
     for override in choices:
-        options = sorted(path.stem for path in (CONFIGS / override.key_or_group).glob("*.yaml"))
-        value = override.value()
-        for option in value if isinstance(value, list) else [value]:
-            if str(option) not in options:
-                raise BadInputError(
-                    f"unknown {override.key_or_group} {str(option)!r}{near(str(option), options, NEAR)}"
-                )
-    chosen = [override.input_line for override in choices if override.input_line]
+        _require_options(override, folders)
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        composed = compose(root, overrides=chosen)
-        keys = {*_keys(composed), *(path.name for path in CONFIGS.iterdir() if path.is_dir())}
-    for override in parsed:
-        if override not in choices and override.type is OverrideType.CHANGE and override.key_or_group not in keys:
-            raise BadInputError(
-                f"unknown key {override.key_or_group!r}{near(override.key_or_group, sorted(keys), NEAR)}"
-            )
-    taken = {override.key_or_group for override in choices}
-    return [f"{group}={option}" for group, option in composed.usual.items() if group in composed and group not in taken]
+        usual = _usual(root, choices, search)
+        try:
+            config = compose(root, [*usual, *overrides])
+        except ConfigCompositionException:  # perhaps of an unknown key, of which hydra names no near ones
+            _require_keys(parsed, compose(root, [*usual, *_lines([*search, *choices])]), groups)
+            raise
+    _require_keys(parsed, config, groups)
+    return config
 
 
-def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
-    for key in map(str, node):
-        yield f"{prefix}{key}"
-        if isinstance(child := node._get_node(key), DictConfig) and not child._is_none():
-            yield from _keys(child, f"{prefix}{key}.")
+def _usual(root: str, choices: Sequence[Override], search: Sequence[Override]) -> list[str]:
+    """The choices that the dataset calls usual, of those groups of a root that no override chooses."""
+    chosen = {override.key_or_group: override.value() for override in choices}
+    entries = [entry for entry in OmegaConf.load(CONFIGS / f"{root}.yaml").defaults if entry != "_self_"]
+    defaults = {group: option for entry in entries for group, option in entry.items()}
+    if "dataset" not in defaults:
+        return []
+    dataset = chosen.get("dataset", defaults["dataset"])
+    usual = compose(overrides=[*_lines(search), f"+dataset={dataset}"]).get("usual", {})  # a sixth of the whole
+    return [f"{group}={usual[group]}" for group in defaults if group in usual and group not in chosen]
+
+
+def _require_options(override: Override, folders: Sequence[Path]) -> None:
+    """``BadInputError`` for a choice of what no folder has in the group."""
+    group = override.key_or_group
+    options = sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
+    for option in map(str, _values(override)):
+        if option not in options:
+            raise BadInputError(f"unknown {group} {option!r}{near(option, options, NEAR)}")
+
+
+def _require_keys(overrides: Sequence[Override], config: DictConfig, groups: Collection[str]) -> None:
+    """``BadInputError`` for a change of what the config does not have."""
+    keys = {*(key for key, _ in _nodes(config)), *groups}
+    for override in overrides:
+        key = override.key_or_group
+        if override.type is OverrideType.CHANGE and key not in keys | {SEARCH}:
+            raise BadInputError(f"unknown key {key!r}{near(key, sorted(keys), NEAR)}")
+
+
+def _values(override: Override) -> list[Any]:
+    value = override.value()
+    return value if isinstance(value, list) else [value]
+
+
+def _lines(overrides: Sequence[Override]) -> list[str]:
+    return [override.input_line or "" for override in overrides]
+
+
+def _nodes(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, Node]]:
+    """All that a config holds, each under its dotted key; interpolations are not followed."""
+    for key in map(str, config):
+        node = config._get_node(key)
+        yield f"{prefix}{key}", node  # type: ignore[misc]
+        if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
+            yield from _nodes(node, f"{prefix}{key}.")

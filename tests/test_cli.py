@@ -4,12 +4,14 @@ import hashlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 
-from benchmarks import cli
+from benchmarks import cli, config
 from benchmarks.metrics.pretrained import PANN, EnCodec, VGGish
 from benchmarks.run import timings
 from benchmarks.run.slurm.submissions import Submissions, Submitted
@@ -47,6 +49,12 @@ def test_help_needs_neither_torch_nor_hydra() -> None:
     program = "import sys, benchmarks.cli; print(sorted({'torch', 'hydra', 'numpy', 'numba'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_printing_the_config_does_not_wait_for_torch() -> None:
+    program = "import sys; from benchmarks import cli; cli.main(['run', '--cfg', 'job']); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "protocol:" in done.stdout and done.stdout.splitlines()[-1] == "False"
 
 
 def test_the_table_of_the_bounds(overrides: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -325,3 +333,96 @@ def test_cancel_without_a_submission_says_so_and_creates_nothing(
     assert cli.main(["cancel", f"store={tmp_path / 'typo'}"]) == 4
     assert "nothing was given to Slurm from this store" in capsys.readouterr().err
     assert not (tmp_path / "typo").exists()
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """Configs of a person's own, in a folder whose name is not easy to quote: a system, a dataset, and what is usual for it."""
+    own = tmp_path / 'it\'s, my=own "configs"'
+    for name, text in {
+        "system/halves": "# @package systems.halves\nlabel: Half\nseparator: {_target_: baselines.bounds.Mixture}\n",
+        "dataset/loud": "# @package _global_\ndefaults: [msdm_layout, _self_]\ndataset: {title: Loud}\nusual: {protocol: short}\n",
+        "protocol/short": "defaults: [quick, _self_]\nname: short\nchunk: 22050\n",
+    }.items():
+        (own / name).parent.mkdir(parents=True, exist_ok=True)
+        (own / f"{name}.yaml").write_text(text)
+    return own
+
+
+def test_configs_of_a_persons_own_are_found_beside_those_that_ship(
+    mine: Path, songs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = [f"data={songs}", f"store={tmp_path / 'store'}", f"cache={tmp_path / 'cache'}", f"out={tmp_path / 'out'}"]
+    words = ["--config-dir", str(mine), *places, "dataset=loud", "system=[mixture,halves]", "table=separation"]
+    words += ["metrics.si_sdri.window=1.0", "metrics.si_sdri.hop=0.5"]
+    assert cli.main(["run", *words]) == 0
+    capsys.readouterr()
+    assert cli.main(["table", *words]) == 0
+    printed = capsys.readouterr().out
+    assert "Loud test" in printed and "protocol short" in printed and "Half" in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["system=[halve]"], "unknown system 'halve'; did you mean halves"),
+        (["system=[oracle]"], "oracle-irm"),
+        (["system=[halves]", "systems.halves.separator.gain=1"], "systems.halves.separator"),
+    ],
+)
+def test_near_names_are_of_both(mine: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:
+    assert cli.main(["run", f"--config-dir={mine}", *words]) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_a_folder_of_configs_that_would_not_be_seen_is_refused(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hidden = mine / "system" / "mixture.yaml"
+    hidden.write_text("")
+    assert cli.main(["run", f"--config-dir={mine}", "--cfg", "job"]) == 4
+    assert cli.main(["run", f"--config-dir={mine / 'gone'}", "--cfg", "job"]) == 4
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"error: {hidden}: gmsdi has its own system/mixture.yaml")
+    assert second == f"error: --config-dir {mine / 'gone'}: there is no such folder"
+
+
+def test_hydras_own_settings_are_no_keys_here(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "hydra.verbose=true", "--cfg", "job"]) == 4
+    assert "unknown key 'hydra.verbose'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("overrides", "protocol", "sampling"),
+    [
+        ([], "quick", True),
+        (["protocol=full"], "full", True),
+        (["dataset=slakh2100", "data=/data"], "msdm", False),
+        (["dataset=slakh2100", "data=/data", "sampling=mini"], "msdm", True),
+    ],
+)
+def test_what_is_usual_for_a_dataset_is_taken_unless_another_is_chosen(
+    overrides: list[str], protocol: str, sampling: bool
+) -> None:
+    composed = config.load(overrides)
+    assert (composed.protocol.name, composed.sampling.bf16) == (protocol, sampling)
+
+
+@pytest.mark.parametrize("sizes", ["mini", "paper"])
+@pytest.mark.parametrize("key", ["sampling.weak-msdm.dirac.sigmas.steps", "generation.weak-msdm.sampler.churn"])
+def test_an_override_changes_one_copy_of_settings_that_are_written_once(key: str, sizes: str) -> None:
+    """The yamls repeat schedules and samplers by anchors; each system has its own all the same."""
+    choices = ["table=subfad", f"sampling={sizes}", f"generation={sizes}"]
+    usual, other = (flat(config.load([*choices, *more])) for more in ([], [f"{key}=7"]))
+    assert {name for name in usual if usual[name] != other[name]} == {key}
+
+
+def flat(node: Any, key: str = "") -> dict[str, Any]:
+    """The leaves of a config by their dotted keys; interpolations as they are written."""
+    content = OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else node
+    if not isinstance(content, dict):
+        return {key: content}
+    return {
+        name: leaf
+        for child, value in content.items()
+        for name, leaf in flat(value, f"{key}.{child}".strip(".")).items()
+    }

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
 from benchmarks.cells.stats import TrackStatistics, holm, interval, sign_flip
+from benchmarks.config import SHIPPED
 from benchmarks.identity import short
 from benchmarks.metrics.judges import Judge
 from benchmarks.metrics.scores import Metric, WindowScores
@@ -265,7 +265,7 @@ def left_out(plan: Plan) -> Iterator[str]:
         yield f"The data lacks {missing} sources that it should have; they are taken as silence."
 
 
-REPORTED = Path(__file__).resolve().parents[2] / "results" / "reported"
+REPORTED = SHIPPED / "results" / "reported"
 
 
 def reported_rows(name: str, groups: Sequence[tuple[str, Sequence[str]]]) -> ReportedSection:

@@ -26,7 +26,7 @@ from benchmarks.identity import short
 from benchmarks.notices import say
 from gmsdi import SAMPLE_RATE, STEMS, checkpoint, processes
 from gmsdi.checkpoint import Manifest
-from gmsdi.errors import BadInputError
+from gmsdi.errors import BadInputError, near
 from gmsdi.model import build_denoiser, build_encoder, with_prompts
 from gmsdi.objective import Batch, Row, Validation
 from gmsdi.prompts import join
@@ -93,6 +93,8 @@ class OneStem(Material):
     kind = "weak-msdm"
 
     def __init__(self, stem: str) -> None:
+        if stem not in STEMS:
+            raise BadInputError(f"model.stem={stem}: is no stem{near(stem, STEMS)}")
         self.stem, self.stems = stem, (stem,)
 
     def lessons(self, training: Dataset, validation: Dataset, chunk: int, batch_size: int, seed: int) -> Lessons:

@@ -17,9 +17,11 @@ CODE = ("gmsdi", "baselines", "benchmarks", "configs")
 
 def provenance(device: str) -> dict[str, Any]:
     """The facts of this run, and nothing that differs between two runs of the same code on the same machine."""
+    # an installed package may lie in somebody else's repository
+    commit = _git("rev-parse", "HEAD") if (ROOT / ".git").exists() else ""
     return {
-        "commit": _git("rev-parse", "HEAD") or "unknown",
-        "dirty": bool(_git("status", "--porcelain", "--", *CODE)),
+        "commit": commit or "unknown",
+        "dirty": bool(_git("status", "--porcelain", "--", *CODE)) if commit else None,
         "code": code_digests(),
         "versions": {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
         "machine": {"host": socket.gethostname(), "platform": platform.platform(), "device": device},
@@ -67,14 +69,28 @@ def _meaning(module: str) -> str:
 
 @cache
 def _parsed(module: str) -> ast.Module:
-    """A module's code without docstrings."""
+    """A module's code without docstrings, also those below constants."""
     path = _path(module)
     assert path is not None
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return tree
+    return _WithoutDocstrings().visit(ast.parse(path.read_text()))
+
+
+class _WithoutDocstrings(ast.NodeTransformer):
+    """Drops statements that are nothing but a text; what had no other is left with ``pass``."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.stmt | None:
+        return None if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str) else node
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
+        return self._filled(node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        return self._filled(node)
+
+    def _filled(self, node: Any) -> Any:
+        self.generic_visit(node)
+        node.body = node.body or [ast.Pass()]
+        return node
 
 
 def _name(path: Path) -> str:

@@ -5,8 +5,6 @@ from argparse import Namespace
 from omegaconf import DictConfig
 
 from benchmarks.notices import say
-from benchmarks.run.slurm.submissions import Submissions
-from benchmarks.store.store import Store
 from benchmarks.verbs import with_config
 
 
@@ -16,6 +14,9 @@ def run(options: Namespace) -> int:
 
 def cancel(config: DictConfig) -> int:
     """Cancel the Slurm jobs of the store; ``BadInputError`` if it never had any."""
+    from benchmarks.run.slurm.submissions import Submissions
+    from benchmarks.store.store import Store
+
     count = Submissions(Store(config.store)).cancel()
     say(f"{count} jobs cancelled; what is finished is kept, `gmsdi resume store={config.store}` goes on")
     return 0

@@ -7,11 +7,6 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from benchmarks.config import build
-from benchmarks.data.dataset import track_folders
-from benchmarks.data.msdm_layout import MsdmLayout
-from benchmarks.data.verify import Report, inspect_folder, print_report
-from benchmarks.data.verify import verify as verify_splits
-from benchmarks.run.configured import dataset_of
 from benchmarks.verbs import takes_overrides, with_config
 from gmsdi import SAMPLE_RATE
 from gmsdi.errors import BadInputError, IntegrityError
@@ -30,6 +25,8 @@ def run(options: Namespace) -> int:
 
 def prepare(config: DictConfig) -> int:
     """Make the split ready to be measured."""
+    from benchmarks.run.configured import dataset_of
+
     dataset = dataset_of(config)
     manifest = dataset.manifest
     hours = sum(track.frames for track in manifest.tracks) / manifest.rate / 3600
@@ -40,6 +37,11 @@ def prepare(config: DictConfig) -> int:
 
 def verify(config: DictConfig) -> int:
     """Re-read and re-hash the split, and compare it with the other splits that are ready; ``IntegrityError`` if anything is wrong."""
+    from benchmarks.data.dataset import track_folders
+    from benchmarks.data.msdm_layout import MsdmLayout
+    from benchmarks.data.verify import Report, inspect_folder, print_report
+    from benchmarks.data.verify import verify as verify_splits
+
     source = build(config.dataset)
     names = [config.split, *(name for name in SPLITS if name != config.split and source.is_ready(name))]
     try:

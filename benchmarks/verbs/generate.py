@@ -10,7 +10,6 @@ from omegaconf import DictConfig
 from benchmarks.config import require_count
 from benchmarks.device import usable
 from benchmarks.notices import say
-from benchmarks.run import music
 from benchmarks.verbs import with_config
 from gmsdi import SAMPLE_RATE
 from gmsdi.errors import BadInputError
@@ -24,6 +23,8 @@ def run(options: Namespace) -> int:
 
 def generate(config: DictConfig) -> int:
     """Generate music for a person to hear."""
+    from benchmarks.run import music
+
     require_count("batch_size", config.batch_size)
     if not math.isfinite(config.seconds):
         raise BadInputError(f"seconds={config.seconds}: give a number")

@@ -2,8 +2,6 @@
 
 from argparse import ArgumentParser, Namespace
 
-from gmsdi import checkpoint, lightning
-
 
 def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="the .ckpt file")
@@ -12,6 +10,8 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
+    from gmsdi import checkpoint, lightning
+
     weights, manifest = lightning.to_checkpoint(lightning.read_lightning(options.file), options.stem)
     checkpoint.save(options.out, weights, manifest)
     print(f"wrote {options.out}: {manifest.kind}, {sum(tensor.numel() for tensor in weights.values()):,} parameters")

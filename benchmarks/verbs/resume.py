@@ -14,10 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from benchmarks.config import Settings, load
-from benchmarks.run.slurm.submissions import Submissions
-from benchmarks.store.store import Store
-from benchmarks.verbs import with_config
+from benchmarks.config import SEARCH, Settings, load
+from benchmarks.verbs import show_config
 from benchmarks.verbs.run import compute
 from gmsdi.errors import BadInputError
 
@@ -26,16 +24,19 @@ RESUMABLE = ("store", "wait", "dry_run", "launcher")
 
 
 def run(options: Namespace) -> int:
-    return with_config(options, compute) if options.cfg else compute(resumed(options.overrides))
+    return show_config(options) if options.cfg else compute(resumed(options.overrides))
 
 
 def resumed(overrides: Sequence[str]) -> DictConfig:
     """The config of the store's last submission with what ``overrides`` change; ``BadInputError`` for what cannot be changed."""
+    from benchmarks.run.slurm.submissions import Submissions
+    from benchmarks.store.store import Store
+
     chooses = any(override.startswith("launcher=") for override in overrides)
     config = load(overrides if chooses else ["launcher=slurm", *overrides])
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     for override in parsed:
-        if override.key_or_group.split(".")[0] not in RESUMABLE:
+        if override.key_or_group.split(".")[0] not in RESUMABLE and override.key_or_group != SEARCH:
             raise BadInputError(
                 f"{override.input_line}: resume goes on as the last submission was configured, but for "
                 f"{', '.join(RESUMABLE)}; `gmsdi run` does anything else"

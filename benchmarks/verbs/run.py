@@ -5,11 +5,7 @@ from argparse import Namespace
 
 from omegaconf import DictConfig
 
-from benchmarks.cells.separation import headline
 from benchmarks.notices import say
-from benchmarks.run.configured import carry_out, job_of
-from benchmarks.run.cost import print_costs
-from benchmarks.store.store import Store
 from benchmarks.verbs import with_config
 from gmsdi.errors import BadInputError, IntegrityError
 
@@ -20,6 +16,11 @@ def run(options: Namespace) -> int:
 
 def compute(config: DictConfig) -> int:
     """Compute and score what the store lacks; with ``dry_run`` say what that is. Raises when excerpts failed."""
+    from benchmarks.cells.separation import headline
+    from benchmarks.run.configured import carry_out, job_of
+    from benchmarks.run.cost import print_costs
+    from benchmarks.store.store import Store
+
     if config.debug:
         logging.getLogger("gmsdi.sampler").setLevel(logging.DEBUG)
     if config.dry_run:

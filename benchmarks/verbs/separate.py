@@ -22,7 +22,6 @@ from omegaconf import DictConfig
 
 from benchmarks.config import require_count
 from benchmarks.device import usable
-from benchmarks.run.songs import Separation, lone_system, songs_of
 from benchmarks.verbs import takes_overrides, with_config
 
 OVERRIDE = re.compile(r"[+~]*[A-Za-z_][\w.@-]*=")
@@ -42,6 +41,8 @@ def run(options: Namespace) -> int:
 
 def separate(config: DictConfig, files: list[str]) -> int:
     """Separate a person's own songs, each into a folder of its own in ``out``."""
+    from benchmarks.run.songs import Separation, lone_system, songs_of
+
     songs = songs_of(files, Path(config.out))
     require_count("batch_size", config.batch_size)
     device = usable(config.device)

@@ -4,8 +4,6 @@ from argparse import Namespace
 
 from omegaconf import DictConfig
 
-from benchmarks.run.slurm.submissions import print_status
-from benchmarks.store.store import Store
 from benchmarks.verbs import with_config
 
 
@@ -15,5 +13,8 @@ def run(options: Namespace) -> int:
 
 def status(config: DictConfig) -> int:
     """Print what has become of what was given to Slurm from the store; ``BadInputError`` if nothing ever was."""
+    from benchmarks.run.slurm.submissions import print_status
+    from benchmarks.store.store import Store
+
     print_status(Store(config.store).refresh())
     return 0

@@ -7,12 +7,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
-from benchmarks.cells.tables import table_of
 from benchmarks.config import build
 from benchmarks.notices import say
-from benchmarks.run.configured import job_of
-from benchmarks.store.store import Store
-from benchmarks.tables.render import print_table, write_all
 from benchmarks.verbs import with_config
 from gmsdi.errors import IntegrityError
 
@@ -23,6 +19,11 @@ def run(options: Namespace) -> int:
 
 def make_table(config: DictConfig) -> int:
     """Print the table and write its files; ``IntegrityError`` if cells lack tracks, unless ``allow_partial``."""
+    from benchmarks.cells.tables import table_of
+    from benchmarks.run.configured import job_of
+    from benchmarks.store.store import Store
+    from benchmarks.tables.render import print_table, write_all
+
     if not Path(config.store).is_dir():
         raise IntegrityError(f"{config.store}: no store here; run `gmsdi run` with the same overrides first")
     table = table_of(config, job_of(config, Store(config.store).refresh()))

@@ -9,9 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from benchmarks.config import build
 from benchmarks.device import usable
 from benchmarks.notices import say
-from benchmarks.run.training import Training
 from benchmarks.verbs import with_config
-from gmsdi import processes
 
 
 def run(options: Namespace) -> int:
@@ -20,6 +18,9 @@ def run(options: Namespace) -> int:
 
 def train(config: DictConfig) -> int:
     """Train a model on the train split, and save its checkpoint. Under ``torchrun`` its processes share the work."""
+    from benchmarks.run.training import Training
+    from gmsdi import processes
+
     source, model = build(config.dataset), config.model
     training = Training(
         model.name,

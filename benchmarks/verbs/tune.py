@@ -7,23 +7,23 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.cells import tuning
-from benchmarks.cells.separation import headline
-from benchmarks.cells.tables import table_of
 from benchmarks.notices import say
-from benchmarks.run.configured import carry_out
-from benchmarks.tables.render import print_table
-from benchmarks.verbs import with_config
-from benchmarks.verbs.run import compute
+from benchmarks.verbs import show_config
 from gmsdi.errors import BadInputError
 
 
 def run(options: Namespace) -> int:
-    return with_config(options, compute) if options.cfg else tune(options.overrides)
+    return show_config(options) if options.cfg else tune(options.overrides)
 
 
 def tune(overrides: Sequence[str]) -> int:
     """Measure every combination of a sweep on the validation split, print them as a table, and write down the best."""
+    from benchmarks.cells import tuning
+    from benchmarks.cells.separation import headline
+    from benchmarks.cells.tables import table_of
+    from benchmarks.run.configured import carry_out
+    from benchmarks.tables.render import print_table
+
     sweep = tuning.read_sweep(overrides)
     config, rows = tuning.compose(sweep)
     job, failures = carry_out(config, headline)

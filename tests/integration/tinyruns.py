@@ -22,7 +22,7 @@ LONGEST = 300
 """Seconds that a run may take before it is given up."""
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["torch", "hydra", "numba", "benchmarks.verbs.run", "benchmarks.config"])
+FORKS.set_forkserver_preload(["benchmarks.cells.tables", "benchmarks.tables.render", "benchmarks.verbs.run"])
 
 
 @dataclass(frozen=True)

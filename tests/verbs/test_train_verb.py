@@ -33,6 +33,13 @@ PAPER = {"msdm": STEMS} | {f"weak-{stem}": (stem,) for stem in STEMS}
 MINI = {"gmsdi-mini": STEMS, "msdm-mini": STEMS, "weak-bass-mini": ("bass",)}
 
 
+def choice(model: str) -> list[str]:
+    """The overrides that choose a model by its name: those of single stems are one config."""
+    family, _, rest = model.partition("-")
+    stem, *size = rest.split("-")
+    return [f"model={'-'.join(['weak', *size])}", f"model.stem={stem}"] if family == "weak" else [f"model={model}"]
+
+
 @pytest.fixture
 def songs(tmp_path: Path, noise: Callable[..., audio.Samples], write_track: Callable[..., Path]) -> Path:
     """Two songs to train on and one to validate on, of one second each."""
@@ -50,7 +57,7 @@ def arguments(songs: Path, tmp_path: Path) -> Callable[..., list[str]]:
         data = ["dataset=msdm_layout", "dataset.title=Noise", f"data={songs}", f"cache={tmp_path / 'cache'}"]
         size = SPECTRAL if model.endswith("-mini") else WAVES
         return [
-            *("train", f"model={model}", *data, f"folder={tmp_path / folder}", "device=cpu", *TRAINING, *size),
+            *("train", *choice(model), *data, f"folder={tmp_path / folder}", "device=cpu", *TRAINING, *size),
             *overrides,
         ]
 
@@ -101,13 +108,23 @@ def test_a_checkpoint_is_loaded_and_its_manifest_says_how_it_was_made(
     split = MsdmLayout("Noise", songs, tmp_path / "cache" / "manifests").split("train")
     made = manifest.training
     assert (manifest.step, manifest.training_data) == (4, split.manifest.digest)
-    assert made["command"].startswith(f"gmsdi train model={model} dataset=msdm_layout")
+    assert made["command"].startswith(f"gmsdi train {' '.join(choice(model))} dataset=msdm_layout")
     assert (made["model"], made["data"], made["seed"], made["chunk"]) == (model, "Noise train", 3, 2048)
     assert made["minutes"] >= 0
     assert "of" in made["machine"]
     assert [row["step"] for row in made["curve"]] == [2, 4]
     assert manifest.metrics["validation_loss"] == made["curve"][-1]["validation_loss"]
     assert (tmp_path / "run" / CURVE).read_text().count("\n") == 3
+
+
+@pytest.mark.parametrize(("overrides", "said"), [([], "give model.stem="), (["model.stem=bas"], "did you mean bass?")])
+def test_a_model_of_one_stem_needs_a_stem(
+    arguments: Callable[..., list[str]], capsys: pytest.CaptureFixture[str], overrides: list[str], said: str
+) -> None:
+    given = [word for word in arguments("weak-bass-mini", "run", *overrides) if word != "model.stem=bass"]
+    assert cli.main(given) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: model.stem") and said in line
 
 
 def test_a_model_of_mixtures_is_judged_by_prompts_too(train: Callable[..., Path]) -> None:
