@@ -9,7 +9,7 @@ from gmsdi.unet.config import UNetConfig
 
 
 class Nested(nn.Module):
-    """A module under a dotted path: ``audio-diffusion-pytorch`` wraps it in others, which here are but part of its name."""
+    """A module under a dotted path: ``audio-diffusion-pytorch`` wraps it in others, which here exist in its name alone."""
 
     def __init__(self, path: str, module: nn.Module) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class ConvBlock(nn.Module):
 class ResnetBlock(nn.Module):
     """Two convolutions beside a residual path, ``[B, C, N]`` to ``[B, C', N]``; the mapping ``[B, M]`` modulates the second.
 
-    In a network with text, the prompt is attended to in between. The blocks at the ``edge`` of the network, which see samples,
+    In a network with text, attention to the prompt is in between. The blocks at the ``edge`` of the network, which see samples,
     have groups of their own and no text.
     """
 
