@@ -239,7 +239,7 @@ class _View:
 
 
 def _view(value: Any) -> _View | None:
-    """The view of a plain tensor or parameter that a record describes; None for anything else, such as a lazy conjugate."""
+    """The view that a record describes; None for anything but a plain tensor or parameter (of no lazy conjugate, say)."""
     match value:
         case Record(path="torch._utils._rebuild_parameter", arguments=(Record() as data, _, _)):
             value = data
@@ -389,7 +389,7 @@ FIXED: dict[str, tuple[Any, Any]] = {
     "use_classifier_free_guidance": (False, False),
     "diffusion_dynamic_threshold": (0.0, 0.0),
 }
-"""The arguments that are the same in all of MSDM's networks: the package's default, and MSDM's value."""
+"""The arguments that all of MSDM's networks have the same value of: the package's default, and that value."""
 
 
 def to_checkpoint(read: LightningCheckpoint, stem: str | None = None) -> tuple[dict[str, Tensor], Manifest]:

@@ -92,9 +92,9 @@ def train(
     """Train ``model`` in place, or go on with the training that ``folder`` holds.
 
     ``data`` gives the batch of a step, the same whenever it is asked; ``validate`` judges the averaged weights;
-    ``identity`` holds further plain values that must be equal for the training in ``folder`` to go on.
+    ``identity``, plain values, is what else a training must have in common with the one that it goes on with.
 
-    Several processes must pass the same arguments, with a ``folder`` that they share; the first alone validates, writes and
+    Several processes must give the same arguments, a ``folder`` that they share among them; the first alone validates, writes and
     reports.
 
     Raises ``BadInputError`` when the folder's training is another one, ``IntegrityError`` when its state is damaged, and

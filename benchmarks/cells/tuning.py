@@ -121,7 +121,7 @@ def write(
 
 
 def _merit(cell: Measured, table: Table) -> float:
-    """A number that is higher for a better cell, whatever the metric."""
+    """What is the higher the better, whatever the metric."""
     if cell.value is None:
         return float("-inf")
     return cell.value if table.better == "higher" else -cell.value

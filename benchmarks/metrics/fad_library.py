@@ -136,7 +136,7 @@ def _apart(*packages: str) -> Iterator[None]:
 
 @contextmanager
 def _offline(clap: bool) -> Iterator[None]:
-    """For CLAP, keep the model hub's client to its cache. Its constant is set, as it reads the environment at import only."""
+    """For CLAP, keep the model hub's client to its cache. The client reads the environment at import only, so its constant is set."""
     if not clap:
         yield
         return

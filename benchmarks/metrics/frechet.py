@@ -81,7 +81,7 @@ def gaussians(mean: Floats, covariance: Floats, other_mean: Floats, other_covari
 
 
 def _factor(covariance: Floats) -> Floats:
-    """F with FFᵀ the covariance: Cholesky's, or of a singular one from its eigenvalues; negative ones are rounding errors."""
+    """F with FFᵀ the covariance: Cholesky's or, for a singular one, from its eigenvalues, where negative ones are rounding errors."""
     try:
         return np.linalg.cholesky(covariance)
     except np.linalg.LinAlgError:

@@ -24,8 +24,8 @@ from gmsdi.system import Derived, Generator, Separator, Source
 class SystemSpec:
     """A system under a name that tables show; two systems are the same if and only if their ``id`` is.
 
-    A system that is made of others has ``inputs``, and ``derived`` makes it of them. ``derived`` holds no weights, so it is built when
-    the system is resolved; the object that is used is the one that was identified.
+    One that is made of others has ``inputs``, and ``derived`` that says how; it is made when it is resolved, as it holds no weights,
+    so that it is what was identified whenever it is used.
     """
 
     name: str
@@ -43,17 +43,17 @@ class SystemSpec:
     borrows: Source | None = None  # see ``Generator.borrows``
 
     def build(self) -> Any:
-        """The ``Separator`` or ``Generator`` itself. Building it loads weights, so this is called only where it runs."""
+        """The ``Separator`` or ``Generator`` itself: loads weights, so only where it runs."""
         return build(self.config)
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The stems that have a file in its outputs: all of them for a separator, those of its task for a generator."""
+        """The stems of which there is a file: of separators always all, of generators those that they were asked for."""
         return self.task.stems if self.task else STEMS
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """The modules of its class and of the objects that its config makes, and those of its inputs."""
+        """Where its class is defined, what its config makes for it, and the same of its inputs."""
         targets = _targets(OmegaConf.to_container(self.config, resolve=True))
         own = [get_object(target).__module__ for target in targets]
         return tuple(dict.fromkeys([*own, *(name for each in self.inputs for name in each.system.modules)]))
@@ -61,7 +61,7 @@ class SystemSpec:
 
 @dataclass(frozen=True)
 class Input:
-    """An input of a derived system: the outputs of another system. ``replicate`` 0 are the outputs of that system's own row."""
+    """What a derived system is made of: the outputs of a system, of which ``replicate`` 0 are those of its own row."""
 
     system: SystemSpec
     replicate: int
@@ -75,11 +75,11 @@ def resolve(name: str, node: DictConfig) -> SystemSpec:
 def resolve_all(nodes: Mapping[str, DictConfig], tasks: Sequence[Task] = ()) -> list[SystemSpec]:
     """Resolve the nodes of ``systems`` (``label`` and ``separator`` each), as hydra composed them; they may name each other.
 
-    With ``tasks`` each node has a ``generator``, and becomes one system for each task.
+    With ``tasks`` they have a ``generator`` each, and are as many systems as there are tasks.
 
-    The identity holds the class and all arguments of its constructor, defaults filled in. An argument that is an object is its class
-    and arguments in turn; a path is the sha256 of its content. So another default anywhere, or another checkpoint under the same name,
-    is another system. A system that is made of others is its class, what that class adds, and the ids of its inputs.
+    The identity holds the class, all arguments of its constructor with the defaults of the code filled in, those of the classes that
+    its arguments are made of too, and instead of each path the sha256 of what lies there: another default anywhere, or another
+    checkpoint under the same name, is another system. A system that is made of others is its class, what that adds, and their ids.
     """
     if tasks:
         return [spec for name, node in nodes.items() for spec in _resolve_generator(name, node, tasks)]
@@ -118,7 +118,7 @@ def _resolve_generator(name: str, node: DictConfig, tasks: Sequence[Task]) -> It
 def _resolve(
     name: str, nodes: Mapping[str, DictConfig], specs: dict[str, SystemSpec], users: tuple[str, ...]
 ) -> SystemSpec:
-    """The system ``name``, added to ``specs`` if it is not there; ``users`` are the systems that need it, each made of the next."""
+    """The system ``name``, from ``specs`` or into it; ``users`` are made of it, each of the next."""
     if name in users:
         raise BadInputError(f"system {name}: is made of itself, by way of {' and '.join(users)}")
     if name not in nodes:
@@ -181,7 +181,7 @@ def _make_derived(name: str, config: DictConfig) -> Derived:
 
 
 def _require_replicates(name: str, inputs: tuple[Input, ...]) -> None:
-    """Raise for a replicate of a system that is made of others: it has no noise of its own, so only one sample."""
+    """Raise for a second sample of what has only one: a system that is made of others has no noise of its own."""
     for each in inputs:
         if each.replicate and each.system.inputs:
             raise BadInputError(
@@ -202,7 +202,7 @@ def _targets(node: Any) -> Iterator[str]:
 
 
 def _arguments(target: Callable[..., Any], given: Mapping[str, Any], partial: bool = False) -> dict[str, Any]:
-    """All arguments of a call as JSON can hold them, defaults filled in; of a ``partial`` call those that are known."""
+    """All arguments of a call, defaults filled in, each as JSON can hold it; of a ``partial`` one those that are settled."""
     signature = inspect.signature(target)
     try:
         bound = (signature.bind_partial if partial else signature.bind)(**{**_made_defaults(target), **given})
@@ -213,16 +213,16 @@ def _arguments(target: Callable[..., Any], given: Mapping[str, Any], partial: bo
 
 
 def _made_defaults(target: Callable[..., Any]) -> dict[str, Any]:
-    """A dataclass's defaults from ``default_factory``, which its signature hides."""
+    """The defaults that a dataclass makes anew each time, which its signature hides."""
     if not is_dataclass(target):
         return {}
     return {each.name: each.default_factory() for each in fields(target) if each.default_factory is not MISSING}
 
 
 def _plain(value: Any, where: str) -> Any:
-    """A value as JSON can hold it: an object that the config or a default makes is its class and its arguments.
+    """What a value is, as JSON can hold it: an object that the config or a default makes is its class and its arguments.
 
-    So spelling out a default changes nothing. ``BadInputError`` for any other object.
+    So a default that is spelled out is the same as one that is not. ``BadInputError`` for what nothing of the kind is known of.
     """
     match value:
         case {"_target_": path}:

@@ -17,8 +17,8 @@ GENERATION = "generation"
 class WorkUnit:
     """One excerpt through one system. ``id`` covers the system, the excerpt's content, the task, the base seed and the replicate.
 
-    ``seed`` does not depend on the system: all systems meet the same noise, which sharpens paired tests. ``inputs`` are the units on
-    the same excerpt that a derived system makes this one of; an input of replicate 0 is the very unit of that system's row.
+    ``seed`` leaves the system out: all systems meet the same noise, which sharpens paired tests. ``inputs`` are the units on the same
+    excerpt that a derived system makes this one of; those of replicate 0 are their systems' own, the same that their rows have.
     ``elsewhere`` are the excerpts that a system borrows from, one for each stem of its task.
     """
 
@@ -35,8 +35,8 @@ class WorkUnit:
 class Protocol:
     """Which excerpts are run: ``chunks_per_track`` chunks of ``chunk`` samples (None: all of them).
 
-    The default is MSDM's rule: whole, adjacent chunks of 262 144 samples (11.89 s), remainder dropped. With fewer, the song is divided
-    into as many equal parts, and the middle chunk of each is run, as songs begin and end with one instrument.
+    The default is MSDM's rule: whole, adjacent chunks of 262 144 samples (11.89 s), remainder dropped. Fewer are the middles of as many
+    equal parts of the song, as songs begin with one instrument and end with one.
     """
 
     name: str
@@ -67,9 +67,9 @@ class Protocol:
         return [each for each in excerpts(track, self.chunk) if each.start not in taken]
 
     def elsewhere(self, track: Track, excerpt: Excerpt, stems: Sequence[str], plays: Sequence[bool]) -> Excerpt:
-        """The ``free`` chunk of a track in which the most ``stems`` play or rest as ``plays`` says.
+        """Of a track's ``free`` chunks the one in which ``stems`` play most as ``plays`` says, and of those the nearest.
 
-        Of several, it is the one nearest in time to ``excerpt``, which may be of another track.
+        ``excerpt``, of any track, says what is near.
         """
 
         def differs(each: Excerpt) -> tuple[int, int]:
@@ -129,7 +129,7 @@ def make_plan(manifest: DatasetManifest, protocol: Protocol, systems: Sequence[S
 
 
 def _tracks(manifest: DatasetManifest, protocol: Protocol, systems: Sequence[SystemSpec]) -> list[Track]:
-    """The tracks that are measured: all that hold a chunk. Where a system borrows from other chunks, a track must have a free one."""
+    """Those that are measured: all that hold a chunk, and one to borrow from where a system does that."""
     tracks = [track for track in manifest.tracks if protocol.excerpts(track)]
     if not any(system.borrows in ("song", "others") for system in systems):
         return tracks
@@ -143,7 +143,7 @@ def _tracks(manifest: DatasetManifest, protocol: Protocol, systems: Sequence[Sys
 
 
 def _counts(system: SystemSpec, track: Track, excerpt: Excerpt) -> bool:
-    """Whether a system is run on an excerpt. With nothing given, at least one of the task's real stems must play there."""
+    """Whether an excerpt is one of a system's: stems that go with nothing are compared with real ones, of which one must play."""
     task = system.task
     return not task or bool(task.given) or any(track.plays(stem, excerpt.start, excerpt.length) for stem in task.stems)
 
@@ -151,9 +151,9 @@ def _counts(system: SystemSpec, track: Track, excerpt: Excerpt) -> bool:
 def _elsewhere(
     system: SystemSpec, tracks: Sequence[Track], place: int, excerpt: Excerpt, protocol: Protocol
 ) -> tuple[Excerpt, ...]:
-    """The excerpts that a system borrows the stems of its task from; none for a system that borrows nothing.
+    """Where a system borrows the stems of its task from; nowhere unless it does.
 
-    Stems of the song itself come from one place, so that they fit each other; stems of other songs come from one song each.
+    The stems of the song itself come from one place, so that they fit each other; those of other songs from a song each.
     """
     if system.borrows is None or system.task is None:
         return ()
@@ -190,7 +190,7 @@ def make_unit(
 
 
 def with_inputs(units: Iterable[WorkUnit]) -> dict[str, WorkUnit]:
-    """Units and all their inputs, by id."""
+    """Units and all that they are made of, by id."""
     found: dict[str, WorkUnit] = {}
     todo = list(units)
     while todo:

@@ -9,7 +9,7 @@ from gmsdi.unet.config import UNetConfig
 
 
 class Nested(nn.Module):
-    """A module under a dotted path: ``audio-diffusion-pytorch`` wraps it in others, which here exist in its name alone."""
+    """A module under a dotted path: ``audio-diffusion-pytorch`` wraps it in others, which here are but part of its name."""
 
     def __init__(self, path: str, module: nn.Module) -> None:
         super().__init__()

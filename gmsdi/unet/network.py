@@ -40,8 +40,8 @@ class UNet1d(nn.Module):
     def forward(self, x: Tensor, t: Tensor, embedding: Tensor | None = None) -> Tensor:
         """The output ``[B, C, T]`` for signals ``x [B, C, T]`` at noise levels ``t [B]``, given prompts ``[B, L, F]`` or none.
 
-        ``t`` is the denoiser's function of σ, commonly ``log(σ) / 4``. A network with text always reads an embedding; for no
-        prompt it is ``null``. Raises ``BadInputError`` for a signal or an embedding of a shape that it cannot read.
+        ``t`` is what the denoiser makes of σ, commonly ``log(σ) / 4``. A network with text always reads an embedding; that of no
+        prompt is ``null``. Raises ``BadInputError`` for a signal or an embedding of a shape that it cannot read.
         """
         self._require_shapes(x, embedding)
         mapping = F.silu(self.to_mapping(self.to_time(t)))  # [B, M]; every block would begin with this SiLU
