@@ -24,7 +24,7 @@ from gmsdi.errors import BadInputError
 Samples = npt.NDArray[np.float32]
 
 STREAMED = 0xFFFFFFFF
-"""The number of bytes that a WAV announces whose writer did not know it, as in a pipe."""
+"""The number of bytes in a WAV's header if its writer did not know the number, as in a pipe."""
 
 IEEE_FLOAT = 3
 """The format tag of a WAV of floating-point samples."""
@@ -47,7 +47,7 @@ def read(path: Path | str) -> tuple[Samples, int]:
 
 
 def read_stretch(path: Path, start: int, length: int) -> Samples:
-    """``length`` samples ``[channels, length]`` from ``start`` of a file that is known to be sound and as long as that."""
+    """``length`` samples ``[channels, length]`` from ``start`` of a file that is known to be intact and long enough."""
     samples: Samples = soundfile.read(path, length, start, dtype="float32", always_2d=True)[0].T
     return samples
 
@@ -129,7 +129,7 @@ def write(path: Path | str, samples: Samples, rate: int, subtype: str = "FLOAT")
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary name to write to: at the end it replaces ``path``, complete and on disk, or leaves it as it was."""
+    """A temporary file to write: at the end it replaces ``path``, complete and on disk. After an error ``path`` is as it was."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         yield temporary

@@ -33,12 +33,12 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "training": dict,
     "sha256": str,
 }
-"""The types of a manifest's values in JSON; to it, a boolean is none of them."""
+"""The types of a manifest's values in JSON; a boolean counts as none of them."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What the weights are. ``config``, ``metrics`` and ``training`` hold what JSON can, so lists and not tuples."""
+    """What the weights are. ``config``, ``metrics`` and ``training`` hold JSON's types: lists, not tuples."""
 
     kind: str  # gmsdi, msdm, weak-msdm, ...
     config: dict[str, Any]  # of the network: its class as "backbone" and the class's arguments
@@ -57,7 +57,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights whose file is the one that the manifest was written for."""
+    """Weights, and the manifest that was written for their file."""
 
     manifest: Manifest
     weights: dict[str, Tensor]  # float32, whatever they are on disk; integers as they are
@@ -93,7 +93,7 @@ def save(path: Path | str, weights: Mapping[str, Tensor], manifest: Manifest) ->
 def load(path: Path | str, *, kind: str, rate: int) -> Checkpoint:
     """The checkpoint at ``path``, for a model of ``kind`` that runs at ``rate`` Hz.
 
-    Raises ``IntegrityError`` when the manifest is gone or damaged, or the weights are not those that it was written for;
+    Raises ``IntegrityError`` when the manifest is gone or damaged, or was written for other weights;
     ``BadInputError`` when there is no such file, or it is of another kind or rate.
     """
     path = _named(path)
@@ -187,7 +187,7 @@ def _read_manifest(path: Path) -> tuple[Manifest, str]:
 
 
 def _fault(content: object) -> str | None:
-    """What is wrong with a manifest as it was read; None for a good one."""
+    """What is wrong with a manifest that was read; None for a good one."""
     if not isinstance(content, dict):
         return "not a JSON object"
     if content.keys() != TYPES.keys():

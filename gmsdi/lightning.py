@@ -2,7 +2,7 @@
 
 Such a file is a pickle in a zip, and a pickle is a program: it names globals and calls them. ``torch.load(weights_only=True)``
 refuses these files (their hyper-parameters hold objects of foreign classes) unless stand-ins are registered for the whole process,
-and it lets a file of a few bytes ask for any amount of memory. So the pickle is read here by Python's own machine, which can reach
+and it lets a file of a few bytes ask for any amount of memory. So the pickle is read here by Python's own unpickler, which can reach
 globals through ``find_class`` alone, and ``find_class`` imports nothing. It answers with one of three things, whose attributes a
 pickle cannot set: a ``torch.dtype``; a dictionary; or a class made on the spot, whose instances (``Record``) note what they
 were called with. The functions that rebuild tensors are records too, so no name in the file is ever resolved or called. The
@@ -39,13 +39,13 @@ UNET = "unet."
 """The U-Net in MSDM's network; ``diffusion.net.`` is the same module once more."""
 
 MOST_TIED = 4
-"""How many times its size the weights of a file may take: tied weights are stored once, and MSDM's are tied in pairs."""
+"""The most that a file's weights may take, in sizes of the file: tied weights are stored once, and MSDM's are tied in pairs."""
 
 PACKAGES = {"audio_diffusion_pytorch", "audio_data_pytorch", "main", "omegaconf", "pytorch_lightning", "lightning"}
-"""Whose classes a checkpoint may hold objects of; ``main`` is MSDM's code, whose data sets Lightning saves too."""
+"""The packages whose objects a checkpoint may hold; ``main`` is MSDM's code, whose data sets Lightning saves too."""
 
 CLASS_NAME = re.compile(r"_?[A-Z]\w*", re.ASCII)
-"""A class as PEP 8 spells it, at the top of its module: no function, and no walk through dots."""
+"""The name of a class in PEP 8's spelling, at the top of its module: no function, and no dotted path."""
 
 DTYPES = {f"torch.{name}": dtype for name, dtype in vars(torch).items() if isinstance(dtype, torch.dtype)}
 
@@ -85,7 +85,7 @@ DAMAGED = (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, struct
 
 
 class Record:
-    """What a foreign object became: its class's name and the values that it was to be made from, each a plain value or a record."""
+    """What a foreign object became: its class's name and the arguments to make it from, each a plain value or a record."""
 
     __slots__ = ("arguments", "items", "state")
     path: ClassVar[str]
@@ -112,7 +112,7 @@ class Record:
 
 @dataclass(frozen=True)
 class LightningCheckpoint:
-    """What there is of use in a Lightning checkpoint."""
+    """The useful parts of a Lightning checkpoint."""
 
     path: Path
     weights: dict[str, Tensor]  # those of ``model.``, without the prefix; tied as in the file, so they may share memory
@@ -175,7 +175,7 @@ class _Dictionary(dict[Any, Any]):
     __slots__ = ()
 
     def __setstate__(self, state: Any) -> None:
-        """Drop what torch hangs on a state dict; and, as in ``Record``, have no attributes set."""
+        """Drop what torch attaches to a state dict; as in ``Record``, no attribute can be set."""
 
 
 class _Refused(Exception):
@@ -184,7 +184,7 @@ class _Refused(Exception):
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str, /) -> Any:
-        # torch.save has pickle write the names that Python 2 knew.
+        # torch.save makes pickle write the names of Python 2.
         module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
         asked = f"{module}.{name}"
         if asked == "collections.OrderedDict":
@@ -206,14 +206,14 @@ def _unpickle(path: Path, pickled: bytes) -> Any:
             # torch.save writes protocol 2. Later ones can announce objects of any size; extension codes name globals by number.
             if opcode.proto > 2 or opcode.name.startswith("EXT"):
                 raise _Refused(f"the pickle holds the instruction {opcode.name}, which torch.save does not write")
-            # The unpickler makes room for all lower places first.
+            # For an object at one place, the unpickler first makes room for all lower places.
             if opcode.name.endswith("PUT") and isinstance(argument, int) and argument > len(pickled):
                 raise _Refused(f"the pickle keeps an object at place {argument}")
         return _Unpickler(io.BytesIO(pickled)).load()
     except _Refused as refused:
         what = "".join(character if character.isprintable() else "?" for character in str(refused))
         raise BadInputError(f"{path}: refuses to load: {what}; it is not a plain checkpoint") from None
-    except Exception as error:  # a broken pickle can raise any, and none of them can come from code of the file's
+    except Exception as error:  # a broken pickle can raise any; none can come from code in the file
         raise BadInputError(
             f"{path}: its pickle is damaged ({type(error).__name__}); copy or download it again"
         ) from None
@@ -393,7 +393,7 @@ FIXED: dict[str, tuple[Any, Any]] = {
 
 
 def to_checkpoint(read: LightningCheckpoint, stem: str | None = None) -> tuple[dict[str, Tensor], Manifest]:
-    """The U-Net's weights and their manifest, to be saved: of MSDM (four channels), or of Weakly MSDM, whose ``stem`` must be told.
+    """The U-Net's weights and their manifest, to be saved: of MSDM (four channels), or of Weakly MSDM, whose ``stem`` must be given.
 
     The manifest's ``config`` is what ``gmsdi.model`` builds the denoiser from.
     Raises ``BadInputError`` for a network that is neither.

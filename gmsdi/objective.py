@@ -13,7 +13,7 @@ from gmsdi.errors import BadInputError
 from gmsdi.schedule import LogNormal
 
 Row = dict[str, float]
-"""What is known of a training after an interval, by the name of a column of its curve."""
+"""A row of a training's curve, of one interval: values by the names of their columns."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Objective(ABC):
 
 @dataclass(frozen=True)
 class Denoising(Objective):
-    """Denoise, at levels drawn from ``sigmas``; a prompt is replaced by the null prompt as often as ``drop`` says."""
+    """Denoise, at levels drawn from ``sigmas``; a prompt is replaced by the null prompt with probability ``drop``."""
 
     sigmas: LogNormal = field(default_factory=lambda: LogNormal(mean=math.log(0.3), std=1.5))
     drop: float = 0.1

@@ -1,7 +1,7 @@
 """A whole song through a separator: any rate, any number of channels, any length, in chunks that fade into each other.
 
 A separator hears mono at 22 050 Hz, ``CHUNK`` samples at a time. Its stems are put together again at the song's own rate and length, so
-that they lie under the song sample by sample; they stay mono, and have nothing above 11 025 Hz.
+they align with the song sample by sample; they stay mono, and have nothing above 11 025 Hz.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,10 +16,10 @@ CHUNK = 262_144
 """Samples, 11.89 s: MSDM's chunk, which every network here can read."""
 
 OVERLAP = 32_768
-"""Samples, 1.49 s, by which neighbouring chunks overlap at least, and in which one fades into the next."""
+"""Samples, 1.49 s: the least overlap of neighbouring chunks, and the length of the fade from one into the next."""
 
 RAMP = np.sin(np.pi / 2 * (np.arange(OVERLAP) + 0.5) / OVERLAP).astype(np.float32) ** 2
-"""The weight of the later of two chunks, ``[OVERLAP]``; the earlier has the rest of 1. Both start and end without a corner."""
+"""The weight of the later of two chunks, ``[OVERLAP]``; the earlier has 1 minus it. Both start and end without a corner."""
 
 
 def separate_song(
@@ -57,7 +57,7 @@ def count_chunks(frames: int, rate: int) -> int:
 def chunk_starts(frames: int) -> list[int]:
     """Where the chunks of ``frames`` samples start: as few as can overlap by ``OVERLAP``, evenly spread up to the end.
 
-    So only a song that is shorter than a chunk has silence appended, and no chunk has less of the song than another.
+    So only a song that is shorter than a chunk has silence appended.
     """
     gaps = max(0, -((CHUNK - frames) // (CHUNK - OVERLAP)))
     return [n * (frames - CHUNK) // max(gaps, 1) for n in range(gaps + 1)]
@@ -93,9 +93,9 @@ def _separate(separator: Separator, batch: Batch) -> audio.Samples:
 
 
 def _lay(stems: audio.Samples, estimate: audio.Samples, start: int, covered: int) -> None:
-    """Put a chunk's ``estimate`` ``[K, CHUNK]`` into ``stems`` ``[K, T]``, which are there up to ``covered``.
+    """Put a chunk's ``estimate`` ``[K, CHUNK]`` into ``stems`` ``[K, T]``, which are filled up to ``covered``.
 
-    The fade is in the middle of what both chunks know: estimates are worst at the ends of a chunk.
+    The fade is in the middle of the overlap: estimates are worst at the ends of a chunk.
     """
     end = start
     if covered:
@@ -111,9 +111,9 @@ def _frames(frames: int, rate: int) -> int:
 
 
 def _at_rate(samples: audio.Samples, rate: int, target: int, frames: int) -> audio.Samples:
-    """``[channels, samples]`` from ``rate`` to ``target`` Hz, ``frames`` long: soxr rounds the length, and may be a few samples off.
+    """``[channels, samples]`` from ``rate`` to ``target`` Hz, made ``frames`` long, as soxr may be a few samples off.
 
-    One channel after the other, as resampling takes several times the memory of what it resamples.
+    One channel after the other, as resampling takes several times the memory of its input.
     """
     result = np.zeros((len(samples), frames), dtype=np.float32)
     for k, channel in enumerate(samples):

@@ -1,8 +1,8 @@
-"""One trainer for every model here: AdamW, a cosine, an average of the weights, and a state that a killed run goes on from.
+"""One trainer for every model here: AdamW, a cosine schedule, an average of the weights, and a state from which a killed run goes on.
 
 All randomness is seeded by the step, and a state is saved as a whole or not at all: a run that was killed and started again ends with
-the weights of one that was not. Several processes (``gmsdi.processes``) end with the weights of a single one, but for rounding: each
-computes a share of every batch.
+the same weights as an uninterrupted one. Several processes (``gmsdi.processes``) each compute a share of every batch; they end with the
+weights of a single process, up to rounding.
 """
 
 import copy
@@ -25,7 +25,7 @@ from gmsdi.errors import BadInputError, GmsdiError, IntegrityError
 from gmsdi.objective import Batch, Denoising, Objective, Row
 
 STATE = "state.pt"
-"""All that training goes on from, in its folder."""
+"""The file in a training's folder from which it goes on."""
 
 CURVE = "curve.csv"
 """A row for every interval, in its folder: step, seconds, the mean training loss of the interval, and what validation found."""
@@ -35,14 +35,14 @@ Model = TypeVar("Model", bound=nn.Module)
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. Raises ``BadInputError`` for values that no training can have."""
+    """How to train. Raises ``BadInputError`` for impossible values."""
 
     steps: int = 10_000
-    seconds: float = math.inf  # of wall-clock time, over all starts; the cosine is over ``steps`` all the same
+    seconds: float = math.inf  # the most wall-clock time, over all starts; the cosine still spans ``steps``
     learning_rate: float = 1e-3
     warmup: int = 200  # steps
     weight_decay: float = 0.01
-    average: float = 0.999  # decay of the averaged weights a step, at most: the average of few steps forgets sooner
+    average: float = 0.999  # decay of the averaged weights a step, at most: it is less in the first steps
     clip: float = 1.0  # the largest norm of a gradient
     objective: Objective = field(default_factory=Denoising)
     bf16: bool = False  # compute in bfloat16 where that is enough; weights stay float32
@@ -145,7 +145,7 @@ class _Run(Generic[Model]):
         self.curve: list[Row] = []
 
     def advance(self, batch: Batch) -> Tensor:
-        """Take one step, computing this process's share of it; the loss before it, of the whole batch.
+        """Take one step, of which this process computes its share; returns the loss of the whole batch before the step.
 
         The loss stays on the device: reading it would wait for the step, and the next batch can be loaded meanwhile.
         """
@@ -187,7 +187,7 @@ class _Run(Generic[Model]):
             torch.save(content, temporary)
 
     def load(self, path: Path) -> None:
-        """Be as the run that wrote ``path``."""
+        """Take on the state of the run that wrote ``path``."""
         try:
             content = torch.load(path, map_location=self.device, weights_only=True)
         except (OSError, EOFError, RuntimeError, pickle.UnpicklingError):
@@ -202,7 +202,7 @@ class _Run(Generic[Model]):
         self.step, self.seconds, self.curve = content["step"], content["seconds"], content["curve"]
 
     def _settings(self) -> dict[str, Any]:
-        """What has to be equal for a run to go on: everything of the config but how long it may take, and its ``identity``."""
+        """What has to be equal for a run to go on: the config without its time limit, the network, and ``identity``."""
         learned = {"class": type(self.config.objective).__name__, **asdict(self.config.objective)}  # type: ignore[call-overload]
         shapes = {name: list(weight.shape) for name, weight in self.model.state_dict().items()}
         sigma_data = getattr(self.model, "sigma_data", None)  # the one number of a denoiser that is no weight
@@ -216,7 +216,7 @@ class _Run(Generic[Model]):
 
 
 def _seed(seed: int, step: int) -> int:
-    """Of 32 bits, all that torch's CPU generator keeps; neighbouring steps have nothing in common."""
+    """A seed of 32 bits, all that torch's CPU generator keeps; the seeds of neighbouring steps are unrelated."""
     return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
 
 

@@ -1,4 +1,4 @@
-"""From findings of pieces to a number with its uncertainty: the distance of two sets of embeddings, or the mean of what agrees.
+"""From findings of pieces to a number with its uncertainty: the distance of two sets of embeddings, or a mean agreement.
 
 Uncertainty is over tracks: the same resamples of the tracks for every system, so that two of them can be compared pairwise.
 """
@@ -19,18 +19,18 @@ from benchmarks.store.journal import Record
 
 Floats = npt.NDArray[np.float64]
 Read = Callable[[Record], Floats]
-"""Embeddings ``[n, d]`` by what a finding says of them."""
+"""Reads the embeddings ``[n, d]`` that a finding points to."""
 
 SEED = 0
-"""Of the subsets of FAD∞."""
+"""Of the random subsets for FAD∞."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number, the same on every resample of the tracks, and how many pieces (embeddings, excerpts) it stands on.
+    """A number, its replicas on resamples of the tracks, and how many pieces (embeddings, excerpts) it stands on.
 
-    ``value`` is None for a ``reason``. ``error`` is the standard error; None where none is known. ``note`` is what a reader must know.
-    ``tracks`` are those that were scored: a distance of fewer has more bias, so that of others cannot be compared with it.
+    ``value`` is None for a ``reason``. ``error`` is the standard error, None where unknown. ``note`` is what a reader must know.
+    ``tracks`` are those that were scored. Fewer tracks bias a distance more, so only distances of the same tracks can be compared.
     """
 
     value: float | None
@@ -43,7 +43,7 @@ class Estimate:
 
     @staticmethod
     def resampled(value: float, count: int, replicas: Floats, note: str = "") -> "Estimate":
-        """With the standard error that its replicas have. Their mean is left alone: resamples have more bias."""
+        """An estimate with the standard error of its replicas. Their mean is not used: resamples have more bias."""
         return Estimate(value, count, replicas, float(np.nanstd(replicas, ddof=1)), note=note)
 
 
@@ -52,7 +52,7 @@ class Measure(ABC):
 
     better: ClassVar[Literal["lower", "higher"]] = "lower"
     pieces: ClassVar[str] = "embeddings"
-    least: ClassVar[float] = float("-inf")  # that the number can be
+    least: ClassVar[float] = float("-inf")  # the lowest that the number can be
 
     @property
     @abstractmethod
@@ -60,7 +60,7 @@ class Measure(ABC):
         """How the number is made, to go with the metric's own signature."""
 
     def full_signature(self, judge: Judge) -> str:
-        """With that of what is found."""
+        """The signature of the findings, and then that of the number."""
         return f"{judge.signature} {self.signature}"
 
     @abstractmethod
@@ -69,12 +69,12 @@ class Measure(ABC):
     ) -> Estimate:
         """The estimate from the findings of each track's excerpts; ``times`` ``[R, tracks]``: how often each resample has each.
 
-        ``related`` ``[tracks, tracks]`` are those that borrowed stems from each other.
+        ``related`` ``[tracks, tracks]`` marks the pairs of which one borrowed stems from the other.
         """
 
 
 class Distance(Measure):
-    """Of the embeddings of the generated mixes from those of the real ones of the same excerpts."""
+    """The distance of the generated mixes' embeddings from those of the real mixes of the same excerpts."""
 
     def by_excerpt(self, tracks: Sequence[Sequence[Record]], which: str, read: Read) -> list[Floats]:
         """Embeddings ``[n, d]`` of each excerpt of all tracks."""
@@ -86,7 +86,7 @@ class Distance(Measure):
 
 
 class Frechet(Distance):
-    """FAD: sums of each track, which resamples add up, give the Gaussians."""
+    """FAD. Each resample adds up the sums of its tracks, which give the Gaussians."""
 
     least = 0.0
 
@@ -127,12 +127,12 @@ class Sums:
         )
 
     def drawn(self, times: Floats) -> Statistics:
-        """Of each track so many times."""
+        """The statistics of each track, counted so many times."""
         return Statistics(int(times @ self.counts), times @ self.totals, np.tensordot(times, self.outers, axes=1))
 
 
 def _note(count: int, features: int) -> str:
-    """What to know of the covariance of so many embeddings: its rank is ``count`` − 1 at most."""
+    """What to know of a covariance of ``count`` embeddings: its rank is at most ``count`` − 1."""
     if count > features:
         return ""
     return (
@@ -141,7 +141,7 @@ def _note(count: int, features: int) -> str:
 
 
 class FrechetInfinity(Distance):
-    """FAD∞: what FAD tends to with ever more excerpts, from a line through those of subsets of them. It has no interval."""
+    """FAD∞: the limit of FAD for ever more excerpts, from a line through the FAD of subsets. It has no interval."""
 
     signature = f"fad-inf|reference:same-excerpts|subsets:25 of 0.6, 0.7, 0.8, 0.9 of both|seed:{SEED}|v:2"
 
@@ -206,7 +206,7 @@ class Mean(Measure):
 
 
 def average(estimates: Sequence[Estimate]) -> Estimate:
-    """The mean of several, resample by resample; undefined if one is."""
+    """The mean of several estimates, resample by resample; undefined if one of them is."""
     undefined = next((each for each in estimates if each.value is None), None)
     if undefined or len(estimates) == 1:
         return undefined or estimates[0]

@@ -14,9 +14,9 @@ from benchmarks.metrics.scores import Pooling, Values, WindowScores
 
 RESAMPLES = 10_000
 FEWEST = 3
-"""Tracks below which no interval is given: resampling one or two says nothing of the others."""
+"""Tracks below which no interval is given: resampling one or two says nothing about other songs."""
 EXACT = 13
-"""Up to so many tracks all 2^n sign flips are enumerated; beyond, ``RESAMPLES`` random ones."""
+"""With up to so many tracks all 2^n sign flips are enumerated; with more, ``RESAMPLES`` random ones are drawn."""
 
 
 @dataclass(frozen=True)

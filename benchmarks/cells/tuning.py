@@ -1,6 +1,6 @@
 """Choose settings on the validation split: every combination of a sweep is a system of its own, run and stored like any other.
 
-Test data are never read: the split is ``validation``, whatever the overrides say of anything else.
+Test data are never read: the split is always ``validation``.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class Sweep:
     """Overrides of which some have several values, ``KEY=a,b``."""
 
     fixed: tuple[str, ...]
-    swept: tuple[tuple[str, ...], ...]  # for each, KEY=a and KEY=b
+    swept: tuple[tuple[str, ...], ...]  # for each of these overrides KEY=a and KEY=b
 
     @property
     def combinations(self) -> list[tuple[str, ...]]:
@@ -38,7 +38,7 @@ class Sweep:
 
 
 def read_sweep(overrides: Sequence[str]) -> Sweep:
-    """Tell the overrides of a sweep from those of one value; ``BadInputError`` for another split than validation."""
+    """Part the overrides of several values from those of one; ``BadInputError`` for another split than validation."""
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     for override in parsed:
         if override.key_or_group == "split" and override.value() != SPLIT:
@@ -73,7 +73,7 @@ def compose(sweep: Sweep) -> tuple[DictConfig, dict[str, tuple[str, ...]]]:
 
 
 def _short(combination: Sequence[str]) -> list[str]:
-    """``guidance=2`` of a long key; as much of the ends of keys as tells all of them apart."""
+    """A short name such as ``guidance=2``: of each key as many of its last parts as tell all keys apart."""
     pairs = [override.split("=", 1) for override in combination]
     parts = [key.split(".") for key, _ in pairs]
     for length in range(1, max(map(len, parts), default=0) + 1):
@@ -128,7 +128,7 @@ def _merit(cell: Measured, table: Table) -> float:
 
 
 def _row(row: MeasuredRow, columns: Sequence[str], combination: tuple[str, ...], job: Job) -> dict[str, Any]:
-    """What was found of a combination; ``seconds`` are those of a chunk, on the machine that ran it."""
+    """The results of a combination; ``seconds`` are those of a chunk, on the machine that ran it."""
     seconds = [job.store.outputs[unit].seconds for unit in row.units if unit in job.store.outputs]
     cells = row.cells[-1]
     return {

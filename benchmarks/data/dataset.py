@@ -11,12 +11,12 @@ from gmsdi import STEMS, audio
 from gmsdi.errors import BadInputError, IntegrityError
 
 LENGTH_TOLERANCE = 0.1
-"""Seconds by which the stems of a track may differ in length: below it they are cropped, above it something is wrong."""
+"""Seconds by which the stems of a track may differ in length; up to it they are cropped, beyond it reading fails."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """One split: the folder that holds the tracks, and what they must be by content."""
+    """One split: the folder of its tracks, and the manifest of their content."""
 
     folder: Path
     manifest: DatasetManifest
@@ -24,7 +24,7 @@ class Dataset:
     def stems(self, track: Track, verify: bool = False) -> audio.Samples:
         """The stems of a track, ``[stems, samples]``; a missing stem is silence.
 
-        With ``verify`` the samples are hashed: ``IntegrityError`` when they are not those of the manifest.
+        With ``verify`` the samples are hashed; ``IntegrityError`` when a hash is not the manifest's.
         """
         samples = read_stems(self.folder / track.name, self.manifest.rate)
         for stem in track.stems:
@@ -48,7 +48,7 @@ class Dataset:
     def stretch(self, track: Track, start: int, length: int) -> audio.Samples:
         """``length`` samples of a track's stems from ``start``, ``[stems, length]``.
 
-        The whole track is verified when this process first reads of it, and again when a file has changed since.
+        The whole track is verified the first time that this process reads from it, and again after a file has changed.
         """
         folder = self.folder / track.name
         paths = {stem: folder / f"{stem}.wav" for stem in track.stems}
@@ -63,11 +63,11 @@ class Dataset:
 
 
 _VERIFIED: set[tuple[tuple[str, int, str], ...]] = set()
-"""The tracks that this process has verified: of each stem the file, when it was changed, and its sha256."""
+"""The tracks that this process has verified: for each stem the file, its time of change, and its sha256."""
 
 
 def _changed(path: Path) -> int:
-    """When a file was last changed, in ns; 0 where there is none, which reading it will tell."""
+    """A file's time of change in ns; 0 for a missing file, which reading it then reports."""
     return path.stat().st_mtime_ns if path.exists() else 0
 
 

@@ -1,7 +1,6 @@
 """What a dataset split holds, by content: tracks, the sha256 of each stem's samples, and when each stem plays.
 
-A manifest is a jsonl file: a header line, then one line a track. It is what makes a dataset comparable: labs whose digests agree
-measured the same songs, to the sample.
+A manifest is a jsonl file: a header line, then one line a track. Labs whose digests agree measured the same songs, to the sample.
 """
 
 import json
@@ -27,8 +26,8 @@ QUIET_DB = -60
 class Stem:
     """One stem of a track.
 
-    ``sha256`` is that of its float32 samples ``[1, samples]``; ``levels`` the RMS of each second in whole dBFS; ``tags`` what
-    plays in it (for prompts), as far as the source of the data tells.
+    ``sha256`` is of its float32 samples ``[1, samples]``; ``levels`` is the RMS of each second in whole dBFS; ``tags`` (for prompts)
+    name its instruments where the source of the data does.
     """
 
     sha256: str
@@ -38,9 +37,9 @@ class Stem:
 
 @dataclass(frozen=True)
 class Track:
-    """A song: its length in samples and its stems. A stem that is not there is silence and is absent from ``stems``.
+    """A song: its length in samples and its stems. A stem that is absent from ``stems`` is silence.
 
-    ``missing`` are sources that the data says there should be, and that have no file: taken as silence, and counted wherever the
+    ``missing`` are sources that the metadata lists but that have no file. They are taken as silence, and counted wherever the
     dataset is described.
     """
 
@@ -57,7 +56,7 @@ class Track:
     def plays(self, stem: str, start: int, length: int) -> bool:
         """Whether a stem is above ``QUIET_DB`` in any second that a stretch of ``length`` samples from ``start`` touches.
 
-        Seconds are those of ``levels``, so this takes no audio. Their rate is 22 050 Hz.
+        This reads ``levels``, not audio. ``start`` and ``length`` are at 22 050 Hz.
         """
         seconds = slice(start // SAMPLE_RATE, -(-(start + length) // SAMPLE_RATE))
         return stem in self.stems and max(self.stems[stem].levels[seconds], default=SILENT_DB) > QUIET_DB
@@ -79,7 +78,7 @@ class DatasetManifest:
 
     @property
     def header(self) -> dict[str, str | int]:
-        """The first line: which data the lines after it are of."""
+        """The first line: which split the other lines describe."""
         return {"title": self.title, "split": self.split, "rate": self.rate, "digest": self.digest}
 
     def write(self, path: Path) -> None:
@@ -124,7 +123,7 @@ def describe_stem(samples: audio.Samples, rate: int, tags: tuple[str, ...] = ())
 
 @dataclass(frozen=True)
 class Excerpt:
-    """A stretch of a track, in samples, identified by content: where it starts, how long it is, and the stems' samples."""
+    """A stretch of a track, in samples. Its content identifies it: start, length and the sha256 of each of the track's stems."""
 
     track: str
     start: int

@@ -1,7 +1,7 @@
 """A folder that is already in MSDM's layout: ``{train,validation,test}/TrackNNNNN/{bass,drums,guitar,piano}.wav``.
 
-The authors' own download of Slakh2100 is one; anybody's four stems can be put in one. The folder is only read: its manifest is kept
-in the cache, and made again when a file's size or time of change says that the folder is another one.
+The authors' own download of Slakh2100 has this layout; anybody's four stems can be put into it. The folder is only read. Its manifest
+is kept in the cache, and made again when the size or the time of change of a file differs.
 """
 
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from gmsdi.errors import BadInputError
 
 @dataclass(frozen=True)
 class MsdmLayout:
-    """The dataset at ``root``; ``cache`` is where manifests of such folders are kept."""
+    """The dataset at ``root``; its manifests are kept in ``cache``."""
 
     title: str
     root: Path | str | None

@@ -1,4 +1,4 @@
-"""Write a split in MSDM's layout, one track after the other, in parallel; a killed run goes on where it stopped."""
+"""Write a split in MSDM's layout, several tracks in parallel; a killed run goes on where it stopped."""
 
 import json
 import shutil
@@ -18,12 +18,12 @@ from gmsdi import SAMPLE_RATE, audio
 from gmsdi.errors import BadInputError, GmsdiError
 
 SIDECAR = "track.json"
-"""Written last into a track's folder: what the folder holds, as a line of the manifest."""
+"""The track's line of the manifest, written last into its folder."""
 
 Stems = dict[str, audio.Samples]
 Tags = dict[str, tuple[str, ...]]
 Reader = Callable[[Path], tuple[Stems, Tags, tuple[str, ...]]]
-"""Reads a source track: the stems ``[1, samples]`` that it has, at ``SAMPLE_RATE``, the tags of each, the sources without a file."""
+"""Reads a source track: its stems ``[1, samples]`` at ``SAMPLE_RATE``, the tags of each stem, and the sources without a file."""
 
 
 def prepare_split(sources: Sequence[Path], read: Reader, folder: Path, title: str, workers: int = 0) -> Dataset:

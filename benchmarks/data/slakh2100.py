@@ -23,7 +23,7 @@ STEM_OF_CLASS = {"Bass": "bass", "Drums": "drums", "Guitar": "guitar", "Piano": 
 """Slakh2100's ``inst_class`` to our stems."""
 
 PRECEDENCE = ("test", "validation", "train")
-"""Of tracks with the same MIDI, the one in the earliest of these splits stays: the test set is the last to lose a song."""
+"""Of tracks with the same MIDI, the one in the first of these splits is kept, so that the test set loses the fewest songs."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Slakh2100:
         return Path(self.prepared) / "source.txt"
 
     def _require_same_source(self) -> None:
-        """Raise ``BadInputError`` when what is prepared comes from another folder than ``raw``."""
+        """Raise ``BadInputError`` when the prepared tracks come from another folder than ``raw``."""
         if self.raw is None or not self._source.exists():
             return
         if (source := self._source.read_text()) != str(Path(self.raw).resolve()):
@@ -73,9 +73,9 @@ class Slakh2100:
 
 
 def without_duplicates(raw: Path, split: str) -> list[Path]:
-    """The track folders of a split less those whose ``all_src.mid`` a track before them in ``PRECEDENCE`` has too.
+    """The track folders of a split, without those whose ``all_src.mid`` an earlier track has, in the order of ``PRECEDENCE``.
 
-    The original Slakh2100 holds the same MIDI under several names, across splits; the redux moved them to ``omitted``.
+    The original Slakh2100 holds the same MIDI under several names, across splits; the redux moved the copies to ``omitted``.
     """
     first: dict[str, Path] = {}
     for other in PRECEDENCE[: PRECEDENCE.index(split) + 1]:
@@ -121,7 +121,7 @@ def read_track(folder: Path) -> tuple[Stems, Tags, tuple[str, ...]]:
 
 
 def _sources(folder: Path) -> list[tuple[str, str, str]]:
-    """The rendered sources of the four classes: name, stem and what plays, in name order."""
+    """The rendered sources of the four classes: name, stem and instrument, in name order."""
     path = folder / "metadata.yaml"
     try:
         sources = sorted(yaml.safe_load(path.read_text())["stems"].items())

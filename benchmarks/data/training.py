@@ -1,10 +1,10 @@
-"""What models are trained on, cut from a prepared split at random: mixtures with prompts, single stems, or all stems at once.
+"""Training chunks, cut at random from a prepared split: mixtures with prompts, single stems, or all stems at once.
 
 A model that is trained on mixtures must never see a stem. So mixtures are written to a folder of their own first, and ``Mixtures``
-knows that folder alone: the stems may be on another machine, or gone.
+reads that folder alone: the stems may be on another machine, or gone.
 
-A chunk's key is (step, item), and where it is cut depends on the seed and the key alone: training is reproducible, and goes on
-after a crash with the chunks that were due.
+A chunk's key is (step, item). Where it is cut depends on the seed and the key alone, so training is reproducible, and after a
+crash it goes on with the chunks that were due.
 """
 
 import json
@@ -35,16 +35,16 @@ ACTIVE_DB = -50
 """dBFS from which a stem counts as playing in a second."""
 
 SILENT_SHARE = 0.1
-"""Chunks of a stem that are cut anywhere, so that its model has heard silence, too."""
+"""The share of a stem's chunks that are cut anywhere, so that its model hears silence too."""
 
 INDEX = "index.jsonl"
 """In a folder of mixtures: a header, then a line a track."""
 
 Key = tuple[int, int]
-"""The step and the item of its batch that a chunk is for."""
+"""A chunk's step, and its item in the batch of that step."""
 
 Second = tuple[int, int]
-"""The index of a track and a second of it."""
+"""A track's index, and a second in that track."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class Cutter:
     seed: int
 
     def cut(self, seconds: npt.NDArray[np.int64], random: np.random.Generator) -> Cut:
-        """A chunk whose middle is in one of ``seconds`` ``[N, 2]``, as far as its track reaches."""
+        """A chunk with its middle in one of ``seconds`` ``[N, 2]``, moved where needed to stay within its track."""
         track, second = (int(value) for value in seconds[random.integers(len(seconds))])
         start = second * self.rate + int(random.integers(self.rate)) - self.length // 2
         return Cut(track, min(max(start, 0), self.frames[track] - self.length))
 
     def random(self, key: Key) -> np.random.Generator:
-        """The random numbers of a key."""
+        """The random generator of a key."""
         return np.random.default_rng([self.seed, *key])
 
     def choose(self, seconds: Iterable[Second], what: str) -> npt.NDArray[np.int64]:
@@ -86,10 +86,10 @@ class Cutter:
 
 
 def write_mixtures(dataset: Dataset, folder: Path) -> None:
-    """Write ``folder/TRACK/mix.wav`` for every track, and the index, last: which stems play in every second."""
+    """Write ``folder/TRACK/mix.wav`` for every track, and last the index: which stems play in each second."""
     manifest = dataset.manifest
     lines: list[dict] = [manifest.header]
-    # of other mixtures, it would be taken for that of these if this is interrupted
+    # after an interruption, an old index would pass for the index of the new mixtures
     (folder / INDEX).unlink(missing_ok=True)
     with progress(f"mixing {manifest.title} {manifest.split}", len(manifest.tracks)) as advance:
         for track in manifest.tracks:
@@ -103,7 +103,7 @@ def write_mixtures(dataset: Dataset, folder: Path) -> None:
 
 
 def active_stems(track: Track, rate: int) -> list[list[str]]:
-    """The stems that play in each second of a track, the last of which may be a part of one."""
+    """The stems that play in each second of a track; the last second may be a shorter one."""
     playing = {
         stem: {second for second, level in enumerate(of.levels) if level >= ACTIVE_DB}
         for stem, of in track.stems.items()
@@ -114,7 +114,7 @@ def active_stems(track: Track, rate: int) -> list[list[str]]:
 
 
 class Mixtures(TorchDataset[tuple[Tensor, str]]):
-    """Chunks ``[1, length]`` of the mixtures in ``folder`` and the prompt of what plays in each; there is no end of them.
+    """Endless chunks ``[1, length]`` of the mixtures in ``folder``, each with the prompt of what plays in it.
 
     Raises ``BadInputError`` for a folder without mixtures, and for one in which nothing plays.
     """
@@ -137,7 +137,7 @@ class Mixtures(TorchDataset[tuple[Tensor, str]]):
         return torch.from_numpy(samples), self._prompt(cut)
 
     def _prompt(self, cut: Cut) -> str:
-        """What plays in the seconds whose middles are in the chunk, or in the second of the chunk's middle when it has none."""
+        """What plays in the seconds whose middle is in the chunk; without any, in the second that holds the chunk's middle."""
         rate, end = self._cutter.rate, cut.start + self._cutter.length
         first, last = (math.ceil(sample / rate - 0.5) for sample in (cut.start, end))
         seconds = self._active[cut.track][first:last] or [self._active[cut.track][(cut.start + end) // 2 // rate]]
@@ -158,9 +158,9 @@ def _read_index(path: Path) -> tuple[dict, list[dict]]:
 
 
 class StemChunks(TorchDataset[Tensor]):
-    """Chunks ``[1, length]`` of one stem, for a weak model: most where it plays, and ``SILENT_SHARE`` of them anywhere.
+    """Chunks ``[1, length]`` of one stem, for a weak model: most are cut where it plays, ``SILENT_SHARE`` of them anywhere.
 
-    Raises ``BadInputError`` when it never plays.
+    Raises ``BadInputError`` when the stem never plays.
     """
 
     def __init__(self, dataset: Dataset, stem: str, length: int, seed: int = 0) -> None:
@@ -212,7 +212,7 @@ def _read_stem(dataset: Dataset, stem: str, cut: Cut, length: int) -> audio.Samp
 
 
 def read_chunk(path: Path, start: int, length: int) -> audio.Samples:
-    """Samples ``[1, length]`` of a mono file from ``start`` on, without reading the rest of it. ``IntegrityError`` if they are gone."""
+    """Samples ``[1, length]`` of a mono file from ``start`` on, without reading the rest. ``IntegrityError`` where that fails."""
     try:
         samples, _ = soundfile.read(path, length, start, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
@@ -228,7 +228,7 @@ def read_chunk(path: Path, start: int, length: int) -> audio.Samples:
 def prompted_batches(mixtures: Mixtures, size: int, encoder: TextEncoder) -> Callable[[int], Batch]:
     """The batch of a step, as the trainer asks for it: ``size`` mixtures, and the embeddings of what plays in them.
 
-    An embedding is kept once it is made: prompts are few, and a T5 would take longer for a batch than the training step.
+    Embeddings are cached: prompts are few, and for a batch a T5 would take longer than the training step.
     """
     embedding = cache(lambda prompt: encoder.encode([prompt])[0])  # [L, F]
     null = encoder.encode([""])[0]
@@ -241,5 +241,5 @@ def prompted_batches(mixtures: Mixtures, size: int, encoder: TextEncoder) -> Cal
 
 
 def batches(chunks: StemChunks | JointChunks, size: int) -> Callable[[int], Batch]:
-    """The batch of a step, of stems: without prompts."""
+    """The batch of a step: chunks of stems, without prompts."""
     return lambda step: Batch(torch.stack([chunks[step, item] for item in range(size)]))

@@ -1,4 +1,4 @@
-"""Is the data what it claims to be? Reads and hashes every file again, and lists all that is wrong, not just the first."""
+"""Is the data what it claims to be? Reads and hashes every file again, and lists every problem, not just the first."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -26,15 +26,15 @@ CLIP_LEVEL = 0.999
 """Full scale, less a few steps of 16 bits."""
 
 CLIP_RUN = 3
-"""Samples of one and the same value at ``CLIP_LEVEL`` or above that count as clipped.
+"""So many equal samples in a row, at ``CLIP_LEVEL`` or above, count as clipped.
 
-A mere peak over full scale is none: prepared stems are sums in float32, which hold it unharmed. Clipping leaves a flat top.
+A mere peak over full scale does not: prepared stems are float32 sums, which hold it unharmed. Clipping leaves a flat top.
 """
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong: where, and in a few words what, and what to do about it."""
+    """Something wrong: where it is, and in a few words what it is and what to do about it."""
 
     where: Path
     what: str
@@ -78,7 +78,7 @@ def verify(splits: Sequence[Dataset]) -> Report:
 
 
 def inspect_folder(folder: Path, rate: int) -> list[Problem]:
-    """All that is wrong with a folder in MSDM's layout that has no manifest, most often because none can be made of it."""
+    """Every problem of a folder in MSDM's layout without a manifest; most often it is too damaged to make one."""
     try:
         tracks = track_folders(folder)
     except BadInputError as error:
@@ -87,7 +87,7 @@ def inspect_folder(folder: Path, rate: int) -> list[Problem]:
 
 
 def summarize(manifest: DatasetManifest) -> Summary:
-    """The figures of a split, by its manifest alone."""
+    """The figures of a split, from its manifest alone."""
     seconds = Counter(
         sum(level >= ACTIVE_DB for level in levels)
         for track in manifest.tracks
@@ -124,7 +124,7 @@ def print_report(report: Report, console: Console) -> None:
 
 
 def _run(checks: Sequence[Callable[[], list[Problem]]]) -> list[Problem]:
-    """What all checks find, in their order. Threads are enough: reading, hashing and NumPy let go of the interpreter."""
+    """What all checks find, in their order. Threads are enough: reading, hashing and NumPy release the interpreter's lock."""
     problems = []
     with progress("verifying", len(checks)) as advance, ThreadPoolExecutor(cores()) as pool:
         for found in pool.map(lambda check: check(), checks):
@@ -134,7 +134,7 @@ def _run(checks: Sequence[Callable[[], list[Problem]]]) -> list[Problem]:
 
 
 def _against_manifest(split: Dataset, track: Track) -> list[Problem]:
-    """Everything wrong with a track's files, by themselves and in the light of the manifest."""
+    """Everything wrong with a track's files, by themselves and against the manifest."""
     folder = split.folder / track.name
     stems, problems = _read(folder, split.manifest.rate)
     gone = [f"{stem}.wav" for stem in track.stems if not (folder / f"{stem}.wav").exists()]
@@ -151,7 +151,7 @@ def _against_manifest(split: Dataset, track: Track) -> list[Problem]:
 
 
 def _without_manifest(folder: Path, rate: int) -> list[Problem]:
-    """Everything wrong with a track's files by themselves; that there are none is wrong, too."""
+    """Everything wrong with a track's files by themselves; a folder without any is a problem, too."""
     stems, problems = _read(folder, rate)
     if not stems and not problems:
         problems.append(Problem(folder, f"holds none of {', '.join(f'{stem}.wav' for stem in STEMS)}; remove it"))
@@ -159,7 +159,7 @@ def _without_manifest(folder: Path, rate: int) -> list[Problem]:
 
 
 def _read(folder: Path, rate: int) -> tuple[dict[str, audio.Samples], list[Problem]]:
-    """The stems ``[1, samples]`` of a track folder that can be used, and everything wrong with its files by themselves."""
+    """The usable stems ``[1, samples]`` of a track folder, and everything wrong with its files by themselves."""
     stems: dict[str, audio.Samples] = {}
     problems = []
     for stem in STEMS:
@@ -196,7 +196,7 @@ def _clipped_at(samples: audio.Samples) -> int | None:
 
 
 def _shared_audio(splits: Sequence[Dataset]) -> list[Problem]:
-    """Tracks with a stem that a track before them has too, in the same split or another; silence is no one's."""
+    """Tracks that share a stem with an earlier track, of the same split or another; silence does not count."""
     problems = []
     owner: dict[str, Path] = {}
     for split in splits:
@@ -215,5 +215,5 @@ def _shared_audio(splits: Sequence[Dataset]) -> list[Problem]:
 
 
 def _problem(path: Path, error: BadInputError) -> Problem:
-    """An error whose message begins with the path that it is about, as a problem."""
+    """An error as a problem, without the ``path`` that its message begins with."""
     return Problem(path, str(error).removeprefix(f"{path}: "))

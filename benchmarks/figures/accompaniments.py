@@ -1,8 +1,8 @@
-"""What is generated to go with the stems of one song: given stems, the real others, and what each system makes in their place.
+"""Accompaniments of one song's stems: the given stems, the real others, and what each system generates in their place.
 
     python -m benchmarks.figures.accompaniments OUT.png Track00004 ['system=[gmsdi-generator,msdm-generator]']
 
-The overrides are those of ``gmsdi run table=subfad``, whose store is read. Shown is the middle one of the song's excerpts.
+The overrides are those of ``gmsdi run table=subfad``, whose store is read. The song's middle excerpt is shown.
 """
 
 import sys
@@ -27,7 +27,7 @@ from gmsdi.errors import BadInputError, IntegrityError, near
 USAGE = "python -m benchmarks.figures.accompaniments OUT.png TRACK [OVERRIDES…]"
 
 TASKS = ("B", "D", "G", "P", "GP", "BDG")
-"""That are shown, a row each."""
+"""The tasks that are shown, one a row."""
 
 
 def main(arguments: Sequence[str]) -> Path:
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> Path:
 
 
 def draw(track: str, job: Job, path: Path) -> None:
-    """A row a task; in columns what is given, the real stems of the task, and those of each system that does all tasks."""
+    """One row a task. The columns: the given stems, the task's real stems, and those of each system that does all tasks."""
     by_row: dict[str, dict[str, SystemSpec]] = {}
     for system in job.plan.systems:
         if system.task and not system.lacks and job.plan.units.get((system.id, track)):

@@ -18,12 +18,12 @@ from gmsdi.errors import GmsdiError
 
 DPI = 120
 COLOURS = 64
-"""In the file, which a palette makes a third as large."""
+"""Colours of the file's palette, which makes it a third as large."""
 
 
 @contextmanager
 def figure(style: str, width: float, height: float, path: Path) -> Iterator[Figure]:
-    """A figure of ``width`` by ``height`` inches to draw on, in a style of seaborn's, which is then written as the PNG ``path``."""
+    """A figure of ``width`` by ``height`` inches to draw on, in a style of seaborn's; at the end it is written to ``path`` as PNG."""
     sizes = {"font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8}
     with mpl.rc_context(axes_style(style) | sizes | {"text.parse_math": False}):  # a dollar in a label is a dollar
         made = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
@@ -37,7 +37,7 @@ def figure(style: str, width: float, height: float, path: Path) -> Iterator[Figu
 
 
 def command(make: Callable[[Sequence[str]], Path], arguments: Sequence[str]) -> int:
-    """Make the figure that ``arguments`` ask for and say where it is; what is wrong is one line. Returns an exit code."""
+    """Make the figure that ``arguments`` ask for and say where it is; an error is one line. Returns an exit code."""
     try:
         say(f"wrote {make(arguments)}")
     except GmsdiError as error:

@@ -2,9 +2,9 @@
 
     python -m benchmarks.figures.coherence_study OUT.md [OVERRIDE …]
 
-Right: the given stems and the others of one excerpt. Wrong: the given stems, and the others of another song's excerpt, which is the
-next song's, and the first's for the last. A metric whose interval of the AUC does not clear one half has no place in a table.
-Beats are measured to be seen: they are what one would think of first. Test data are never read.
+Right: the given stems and the others of one excerpt. Wrong: the given stems and the others of the next song's excerpt (for the last
+song, the first's). A metric belongs in a table only if the interval of its AUC lies above one half. Beats, the first idea that comes
+to mind, are measured for comparison. Test data are never read.
 """
 
 import shlex
@@ -40,7 +40,7 @@ SUBSETS = tuple(subset for count in range(1, len(STEMS)) for subset in combinati
 """The stems that are swapped, in MSDM's order of sub-FAD; the others are given."""
 
 SEED = 0
-"""Of resampling."""
+"""Of the resampling."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Beats(Coherence):
         return float(value)
 
     def beats(self, samples: Floats) -> Floats:
-        """Their times in seconds, at least one."""
+        """The times of the beats in seconds, at least one."""
         strength = self.flux(samples)
         _, found = librosa.beat.beat_track(
             onset_envelope=strength, sr=SAMPLE_RATE, hop_length=self.flux.hop, units="time"
@@ -82,7 +82,7 @@ class Comparison:
 
     @staticmethod
     def of(metric: Coherence, songs: Sequence[Stems], rate: int) -> "Comparison":
-        """Of excerpts of different songs, one each."""
+        """The comparison of a metric on excerpts of different songs, one a song."""
         found = np.full((2, len(songs), len(SUBSETS)), np.nan)
         for i, song in enumerate(songs):
             for j, subset in enumerate(SUBSETS):
@@ -98,21 +98,21 @@ class Comparison:
 
     @property
     def pairs(self) -> int:
-        """How many there are of right and wrong, both defined."""
+        """How many pairs are defined, right and wrong alike."""
         return int(np.isfinite(self.right).sum())
 
     @property
     def songs(self) -> int:
-        """How many have a pair."""
+        """How many songs have a defined pair."""
         return int(np.isfinite(self.right).any(axis=1).sum())
 
     def auc(self) -> float:
-        """How often a right pair scores above a wrong one of the same subset, of any songs; a tie is half."""
+        """How often a right pair scores above a wrong one of the same subset, whatever their songs; a tie counts half."""
         wins, ties, chances = self._duels()
         return float((wins.sum() + ties.sum() / 2) / chances.sum())
 
     def interval(self) -> tuple[float, float]:
-        """95 % bootstrap of the AUC over songs, each of which brings its right and its wrong pairs."""
+        """The 95 % bootstrap interval of the AUC over songs; a song brings its right and its wrong pairs."""
         wins, ties, chances = self._duels()
         draws = np.random.default_rng(SEED).integers(len(self.right), size=(RESAMPLES, len(self.right)))
         times = np.stack([np.bincount(draw, minlength=len(self.right)) for draw in draws]).astype(np.float64)
@@ -127,12 +127,12 @@ class Comparison:
         return float(low), float(high)
 
     def effect(self) -> float:
-        """The mean of right less wrong over its standard deviation, by song."""
+        """The mean over songs of right minus wrong, divided by its standard deviation."""
         differences = np.nanmean((self.right - self.wrong)[np.isfinite(self.right).any(axis=1)], axis=1)
         return float(differences.mean() / differences.std(ddof=1))
 
     def p(self) -> float:
-        """Of the paired sign-flip test over songs."""
+        """The p of the paired sign-flip test over songs."""
         right, wrong = (self._statistics(values) for values in (self.right, self.wrong))
         return float(sign_flip(right, wrong, SEED)[0])
 
@@ -142,7 +142,7 @@ class Comparison:
         return TrackStatistics(np.where(defined, values, 0).sum(axis=1, keepdims=True), weights, "window-mean")
 
     def _duels(self) -> tuple[Floats, Floats, Floats]:
-        """Of song i's right pairs and song j's wrong ones: wins, ties and how many there are, ``[songs, songs]`` each."""
+        """Song i's right pairs against song j's wrong ones: wins, ties and number of duels, ``[songs, songs]`` each."""
         right, wrong = self.right[:, None], self.wrong[None]  # [songs, 1 or songs, subsets]
         there = np.isfinite(right) & np.isfinite(wrong)
         wins, ties, chances = ((mask & there).sum(axis=2) for mask in (right > wrong, right == wrong, there))
@@ -238,7 +238,7 @@ def _subsets(found: Comparison) -> list[str]:
 
 
 def _likeness(seed: int, count: int) -> str:
-    """How much a wrong song of MiniSlakh is like the right one, by its score: the more, the higher the floor."""
+    """How much MiniSlakh's wrong songs resemble the right ones, by their scores: the more, the higher the floor."""
     songs = [compose(seed, SPLIT, index) for index in range(count)]
     pairs = list(zip(songs, [*songs[1:], songs[0]], strict=True))
     tempo = sum(abs(one.tempo / other.tempo - 1) <= 0.02 for one, other in pairs)

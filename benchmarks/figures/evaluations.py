@@ -1,10 +1,10 @@
-"""SI-SDRi against what sampling costs, one line a method, from the files that ``gmsdi tune`` wrote of sweeps over the steps.
+"""SI-SDRi against the cost of sampling, one line a method, from files that ``gmsdi tune`` wrote of sweeps over the steps.
 
     python -m benchmarks.figures.evaluations OUT.png 'MSDM, Dirac=results/msdm-dirac.yaml' 'Mean of 4@4=results/mean.yaml'
 
-The cost of a row is the product of the steps, resamples and samples that its overrides name. What the sweep left as it was is in no
-file: give it as a factor after the label, ``LABEL@FACTOR=FILE``, such as 2 for steps that are taken twice, 4 for a mean of four
-samples, or 4 for an extractor, which walks down once a stem. ``LABEL@1+1=FILE`` adds an evaluation, such as that Gibbs begins with.
+The cost of a row is the product of the steps, resamples and samples that its overrides name. The files do not hold what a sweep left
+unchanged: give that as a factor after the label, ``LABEL@FACTOR=FILE``, such as 2 for steps that are taken twice, 4 for a mean of
+four samples, or 4 for an extractor, which samples once a stem. ``LABEL@1+1=FILE`` adds an evaluation, such as the first of Gibbs.
 """
 
 import math
@@ -42,9 +42,9 @@ APART = 1.015
 
 @dataclass(frozen=True)
 class Point:
-    """A row: what it costs for a chunk, and its SI-SDRi in dB with its 95 % interval; NaN for what is not known.
+    """A row: its cost for a chunk, and its SI-SDRi in dB with its 95 % interval; NaN where unknown.
 
-    Seconds that were rounded to none are not known: they have no place on an axis of ratios.
+    Seconds that were rounded to 0 count as unknown: they have no place on a logarithmic axis.
     """
 
     calls: int
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str]) -> Path:
 
 
 def read(word: str) -> Curve:
-    """The curve of ``LABEL=FILE`` or ``LABEL@FACTOR=FILE``; rows that are not complete are left out with a line."""
+    """The curve of ``LABEL=FILE`` or ``LABEL@FACTOR=FILE``; incomplete rows are left out, with a message."""
     found = WORD.fullmatch(word)
     if not found:
         raise BadInputError(f"{word}: is not LABEL=FILE or LABEL@FACTOR=FILE; usage: {USAGE}")

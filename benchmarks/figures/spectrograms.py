@@ -2,8 +2,8 @@
 
     python -m benchmarks.figures.spectrograms OUT.png Track00004 'system=[msdm-dirac,gmsdi-separator]'
 
-The overrides are those of ``gmsdi run``, whose store is read: what was not run, or not kept (``keep_audio``), is left out with a line.
-Shown is the middle one of the song's excerpts.
+The overrides are those of ``gmsdi run``, whose store is read. A system without audio there (not run, or not kept: ``keep_audio``) is
+left out, with a message. The song's middle excerpt is shown.
 """
 
 import sys
@@ -41,7 +41,7 @@ WINDOW, HOP = 2048, 512
 """Samples."""
 
 BANDS, COLUMNS = 60, 120
-"""Of a spectrogram: mel bands, and means over as many equal parts of the excerpt."""
+"""Of a spectrogram: mel bands, and columns, each the mean over an equal part of the excerpt."""
 
 RANGE, STEP = 72, 4
 """dB below the mixture's loudest that are shown, and dB of one colour."""
@@ -50,14 +50,14 @@ TICKS = (250, 1000, 4000)
 """Hz."""
 
 LABEL = 16
-"""Characters of a line of a system's label."""
+"""Most characters in a line of a system's label."""
 
 Levels = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Row:
-    """Spectrograms in dB with a title each; ``stems`` ``[K, BANDS, COLUMNS]`` and, of the truth alone, that of the mixture."""
+    """Spectrograms in dB with a title each; ``stems`` ``[K, BANDS, COLUMNS]`` and, for the truth alone, the ``mixture``."""
 
     label: str
     stems: Levels
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str]) -> Path:
 
 
 def middle(units: Sequence[WorkUnit]) -> WorkUnit:
-    """The one that is shown: songs begin with one instrument."""
+    """The unit that is shown; not the first, as songs begin with one instrument."""
     return units[len(units) // 2]
 
 
@@ -102,7 +102,7 @@ def _truth(stems: audio.Samples, rate: int) -> Row:
 
 
 def _of_systems(units: Sequence[WorkUnit], stems: audio.Samples, job: Job) -> Iterator[Row]:
-    """The rows of the systems of whose units the store has the audio."""
+    """The rows of the systems whose audio is in the store."""
     rate = job.dataset.manifest.rate
     for unit in units:
         if not job.store.has_output(unit.id):
@@ -124,7 +124,7 @@ def gains(estimates: audio.Samples, stems: audio.Samples, rate: int) -> tuple[st
 
 
 def spectrograms(signals: audio.Samples, rate: int) -> Levels:
-    """The power of signals ``[K, T]`` in mel bands in dB, ``[K, BANDS, COLUMNS]``; each band's is its mean over frequencies."""
+    """The power of signals ``[K, T]`` in mel bands in dB, ``[K, BANDS, COLUMNS]``; a band's power is the mean over its frequencies."""
     spectrum = torch.stft(
         torch.from_numpy(signals),
         WINDOW,
@@ -141,7 +141,7 @@ def spectrograms(signals: audio.Samples, rate: int) -> Levels:
 
 
 def draw(rows: Sequence[Row], excerpt: Excerpt, manifest: DatasetManifest, path: Path) -> None:
-    """Rows of spectrograms of an excerpt, of which the first is the truth, on one scale of colours."""
+    """Draw the rows of spectrograms of an excerpt, the truth first, on one scale of colours."""
     assert rows[0].mixture is not None
     loudest = rows[0].mixture.max()
     span = excerpt.start / manifest.rate, (excerpt.start + excerpt.length) / manifest.rate

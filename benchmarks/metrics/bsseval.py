@@ -7,19 +7,19 @@ per pair of stems is fitted on the whole track; the energies are compared window
 exactly zero) in it, and refuses a track in which a whole stem is silent.  Here only the silent stem is undefined:
 
 * wherever museval defines a number, the value is that number;
-* in a window that museval drops, a stem whose own reference and estimate both sound has the value that museval's
-  formulas give, which is the limit of its numbers as the other stems fade out; the silent stems are undefined;
+* in a window that museval drops, silent stems are undefined.  A stem whose reference and estimate both sound has the
+  value of museval's formulas there: the limit of its numbers as the other stems fade out;
 * a reference that is silent over the whole track leaves the projection space: the other stems are scored with the
   remaining references.  With a single reference left nothing interferes, the SIR is infinite and hence undefined.
 
-**Dither.**  References without a noise floor (float32, resampled, rendered) leave the top of the band empty, where the
-fitted filters then have enormous gains; museval applies them to windows, whose edges they blow up: SIR and SAR come out
+**Dither.**  References without a noise floor (float32, resampled, rendered) leave the top of the band empty.  The fitted
+filters have enormous gains there, and blow up the edges of the windows that museval applies them to: SIR and SAR come out
 near or far below 0 dB for estimates whose SDR is 10 dB.  White noise at -80 dBFS under the references brings them back to
 their closed forms (a test shows it) and leaves the SDR as it is up to some 40 dB.  With `dither=0` the numbers are museval's
 own, bit for bit.
 
-**Solos.**  A window in which fewer than two references sound has nothing to separate, and is undefined for all stems, as it
-does not count in SI-SDR either.
+**Solos.**  A window in which fewer than two references sound has nothing to separate.  It is undefined for all stems; SI-SDR
+does not count it either.
 
 Published medians are taken over museval's windows only.  They are recovered by leaving out the windows in which any
 stem's reason is `SILENT_REFERENCE` or `SILENT_ESTIMATE`.
@@ -59,7 +59,7 @@ class BSSEval(Metric):
 
     window: float = 1.0  # seconds
     hop: float = 1.0  # seconds
-    filters: int = 512  # taps of the distortion filter that an estimate is forgiven
+    filters: int = 512  # taps of the distortion filter that does not count as error
     dither: float = 1e-4  # RMS of the white noise under the references
 
     def __post_init__(self) -> None:
@@ -87,7 +87,7 @@ class BSSEval(Metric):
         Raises
         ------
         BadInputError
-            ffmpeg or ffprobe, which museval needs to be imported at all, is not installed.
+            ffmpeg or ffprobe is not installed; importing museval needs both.
         ValueError
             The two shapes differ.
         """
@@ -125,7 +125,7 @@ def _museval() -> tuple:
 
 
 def _sounding(stems: audio.Samples, windows: Sequence[slice]) -> tuple[np.ndarray, np.ndarray]:
-    """A float64 copy of the [K, T] stems without a silent window, and the [K, W] mask of the windows silent before."""
+    """A float64 copy of the [K, T] stems with an inaudible sample in each silent window, and the [K, W] mask of silent windows."""
     sounding = stems.astype(np.float64)
     silent = np.stack([~sounding[:, window].any(axis=1) for window in windows], axis=1)
     for window, stem_is_silent in zip(windows, silent.T, strict=True):

@@ -1,8 +1,8 @@
-"""Whether generated stems fit the given ones, in rhythm and in harmony: what a distance of embeddings does not hear.
+"""Whether generated stems fit the given ones in rhythm and in harmony, which a distance of embeddings does not hear.
 
-Every metric compares the sum of the given stems with the sum of the generated ones of the same excerpt. High agreement is no virtue
-in itself: the scale of each is what real stems of one song reach, and its floor what stems of two songs do, which
-``benchmarks.figures.coherence_study`` measures. None depends on how loud either side is.
+Every metric compares the sum of the given stems with the sum of the generated ones of the same excerpt. More agreement is not always
+better: a value is read against that of stems of two songs, the floor, and that of real stems of one song, the goal, which
+``benchmarks.figures.coherence_study`` measures. The loudness of either side does not matter.
 
 Sources: onset strength as spectral flux of compressed magnitudes, Müller, "Fundamentals of Music Processing" (2015), section 6.1.1;
 agreement of onsets, MIREX's F-measure as mir_eval has it (Raffel et al., ISMIR 2014); chroma, Müller, section 3.1.2.
@@ -38,7 +38,7 @@ class UndefinedError(Exception):
 
 @dataclass(frozen=True)
 class Agreement:
-    """A finite value, or undefined for a reason, never silently neither."""
+    """A finite value, or an undefined one with the reason."""
 
     value: float  # NaN where undefined
     reason: str = ""  # why the value is undefined, "" where it is defined
@@ -73,7 +73,7 @@ class Coherence(ABC):
 
     @abstractmethod
     def agreement(self, one: Floats, other: Floats) -> float:
-        """Of two sums ``[T]`` at ``SAMPLE_RATE``, neither of them silent. ``UndefinedError`` where there is none."""
+        """The agreement of two sums ``[T]`` at ``SAMPLE_RATE``, neither of them silent. ``UndefinedError`` where there is none."""
 
     def listens_to(self, stem: str) -> bool:
         """Whether the stem counts."""
@@ -94,10 +94,10 @@ class Coherence(ABC):
 
 @dataclass(frozen=True)
 class Overlap(Coherence):
-    """The cosine of both sides' waveforms: about 0 for different music, however well it fits, and 1 for the same, −1 in opposite phase.
+    """The cosine of both sides' waveforms: about 0 for different music, however well it fits, 1 for the same, −1 in opposite phase.
 
-    What repeats the given stems, or takes away from them, instead of answering them agrees with their rhythm and harmony better than
-    music does; here it shows.
+    A system that copies the given stems, or cancels part of them, agrees with their rhythm and harmony better than music does; this
+    metric exposes it.
     """
 
     @property
@@ -110,9 +110,9 @@ class Overlap(Coherence):
 
 @dataclass(frozen=True)
 class Flux:
-    """Onset strength: by how much the logarithm of magnitudes rises from frame to frame, averaged over frequency.
+    """Onset strength: the rise of the logarithm of magnitudes from frame to frame, averaged over frequency.
 
-    ``compression`` is what full scale has over the floor of the logarithm: 1000 leaves out what lies more than 60 dB below the loudest
+    ``compression`` is the ratio of full scale to the floor: 1000 leaves out what lies more than 60 dB below the loudest
     bin, such as the noise that a sampler leaves.
     """
 
@@ -126,7 +126,7 @@ class Flux:
 
     @property
     def seconds(self) -> float:
-        """Between frames."""
+        """Seconds from one frame to the next."""
         return self.hop / SAMPLE_RATE
 
     def __call__(self, samples: Floats) -> Floats:
@@ -155,7 +155,7 @@ class Rhythm(Coherence):
 
 @dataclass(frozen=True)
 class Onsets(Coherence):
-    """The F-measure of both sides' onsets: how many of them have one on the other side within ``tolerance`` (mir_eval).
+    """The F-measure of both sides' onsets (mir_eval); an onset matches one of the other side within ``tolerance``.
 
     An onset is a peak of onset strength that stands out by ``prominence`` standard deviations.
     """
@@ -173,7 +173,7 @@ class Onsets(Coherence):
         return float(value)
 
     def onsets(self, samples: Floats) -> Floats:
-        """Their times in seconds, at least one."""
+        """The times of the onsets in seconds, at least one."""
         strength = self.flux(samples)
         peaks, _ = find_peaks(strength, prominence=max(self.prominence * strength.std(), 1e-9))
         if len(peaks) == 0:
@@ -238,7 +238,7 @@ class Harmony(Coherence):
 
 
 def _magnitudes(samples: Floats, window: int, hop: int, frames: int) -> Floats:
-    """Of the short-time Fourier transform with a Hann window, ``[window / 2 + 1, frames]``, without padding."""
+    """Magnitudes of the short-time Fourier transform with a Hann window, ``[window / 2 + 1, frames]``, without padding."""
     if len(samples) < window + (frames - 1) * hop:
         seconds = (window + (frames - 1) * hop) / SAMPLE_RATE
         raise UndefinedError(f"shorter than {seconds:.2f} s")
@@ -248,6 +248,6 @@ def _magnitudes(samples: Floats, window: int, hop: int, frames: int) -> Floats:
 
 
 def _normal(magnitudes: Floats) -> Floats:
-    """Relative to the largest, so that loudness does not matter."""
+    """Magnitudes relative to the largest, so that loudness does not matter."""
     normal: Floats = magnitudes / magnitudes.max()
     return normal

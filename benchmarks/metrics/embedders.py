@@ -17,20 +17,20 @@ class Embedder(ABC):
     """Maps mono audio to a sequence of embeddings, one audio at a time, so that nothing depends on a batch."""
 
     features: int
-    """``d``."""
+    """``d``, the length of an embedding."""
 
     source: str = ""
-    """Where its files come from, for a person."""
+    """Where a person gets its files."""
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """What must lie on this machine for it to work; nothing is downloaded."""
+        """The files that it needs on this machine; nothing is downloaded."""
         return ()
 
     @property
     @abstractmethod
     def shortest(self) -> float:
-        """Seconds of audio that it needs."""
+        """Seconds of audio that it needs at least."""
 
     @property
     @abstractmethod

@@ -1,9 +1,9 @@
 """The field's library ``frechet-audio-distance``, imported and loaded without ever going online.
 
-Its ``__init__`` imports laion_clap: many seconds for what VGGish has no use for, in which some versions ask a model hub for tokenizers
-(minutes of retries without internet, then an error) and all take the command line's arguments for their own. So it is given an empty
-module in that name unless CLAP itself is wanted, and then no hub may be asked. VGGish's code comes from the folder that torch.hub would
-have unpacked, and no weights are downloaded: a file that is missing is an error.
+Its ``__init__`` imports laion_clap, which takes many seconds and serves CLAP alone. At import, some versions ask a model hub for
+tokenizers (without internet: minutes of retries, then an error), and all parse the command line's arguments as their own. So the
+library gets an empty module of that name; for CLAP it gets the real one, and the hub's client is kept offline. VGGish's code comes from
+the folder into which torch.hub unpacks it, and no weights are downloaded: a missing file is an error.
 """
 
 import codecs
@@ -32,10 +32,10 @@ CLAP = ("laion_clap", "clap_module", "training", "hook")
 """What importing laion_clap leaves behind at the top level."""
 
 LANGUAGE_MODEL = "roberta-base"
-"""What laion_clap reads from the model hub's cache when it is built, although only audio is embedded here."""
+"""The language model that laion_clap loads from the model hub's cache, although only audio is embedded here."""
 
 _lock = threading.RLock()
-"""Held while modules and functions that the whole process shares are others than usual."""
+"""Held while modules and functions of the whole process are replaced."""
 
 
 def signature() -> str:
@@ -44,7 +44,7 @@ def signature() -> str:
 
 
 def hub() -> Path:
-    """The folder that torch.hub keeps code in, and weights in ``checkpoints``: TORCH_HOME/hub."""
+    """TORCH_HOME/hub: torch.hub's folder of code, with the weights in ``checkpoints``."""
     return Path(torch.hub.get_dir())
 
 
@@ -54,7 +54,7 @@ def vggish_code() -> Path:
 
 
 def language_model() -> Path:
-    """Where the model hub's cache says which snapshot of ``LANGUAGE_MODEL`` it holds."""
+    """The file in which the model hub's cache names its snapshot of ``LANGUAGE_MODEL``."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE) / f"models--{LANGUAGE_MODEL}" / "refs" / "main"
@@ -62,7 +62,7 @@ def language_model() -> Path:
 
 @cache
 def module(clap: bool = False) -> ModuleType:
-    """The library's module ``fad``, a copy of our own: whoever else imports the library gets it as if it had not been imported here."""
+    """Our own copy of the library's module ``fad``: it does not touch what anyone else gets by importing the library."""
     with _lock, _apart(PACKAGE, *CLAP), _offline(clap):
         if not clap:
             sys.modules["laion_clap"] = ModuleType("laion_clap")
@@ -70,7 +70,7 @@ def module(clap: bool = False) -> ModuleType:
 
 
 def load(model: str, **arguments: Any) -> Any:
-    """The library's ``FrechetAudioDistance`` of a model, made of files on this machine alone.
+    """The library's ``FrechetAudioDistance`` of a model, from files on this machine alone.
 
     ``BadInputError`` for a file that is missing (with the path where it goes) or that the library cannot load.
     """
@@ -81,8 +81,8 @@ def load(model: str, **arguments: Any) -> Any:
             stack.enter_context(_offline(clap))
             stack.enter_context(_replaced(torch.hub, "load", _load_from_disk))
             stack.enter_context(_replaced(torch.hub, "download_url_to_file", _refuse))
-            stack.enter_context(redirect_stdout(io.StringIO()))  # CLAP's lists each of its parameters
-            # CLAP's checkpoints hold its training loss, a number of numpy's, which torch does not load unless told
+            stack.enter_context(redirect_stdout(io.StringIO()))  # CLAP prints a list of its parameters
+            # CLAP's checkpoints hold the training loss as a numpy number, which torch does not load unless told
             stack.enter_context(torch.serialization.safe_globals(_NUMBERS))
             return module(clap).FrechetAudioDistance(model_name=model, **arguments)
     except GmsdiError:
@@ -99,8 +99,8 @@ _from_hub = torch.hub.load
 
 
 def _load_from_disk(repo_or_dir: str, model: str) -> Any:
-    """``torch.hub.load`` of VGGish that takes the unpacked repository as it lies there, whatever branch is the newest online."""
-    with _apart("torchvggish"):  # the repository's package, which another folder may have been imported as
+    """``torch.hub.load`` of VGGish from the unpacked repository on disk, without looking online for a newer one."""
+    with _apart("torchvggish"):  # the repository's package; another folder may be imported under this name
         return _from_hub(str(vggish_code()), model, source="local", trust_repo=True)
 
 
@@ -110,7 +110,7 @@ def _refuse(url: str, dst: str | Path, *args: Any, **kwargs: Any) -> None:
 
 @contextmanager
 def _apart(*packages: str) -> Iterator[None]:
-    """Meanwhile none of these packages counts as imported, and no arguments as given, which laion_clap would take for its own.
+    """Hide these packages' imported modules, and the command line's arguments, which laion_clap would parse as its own.
 
     Afterwards sys.modules, sys.path, sys.argv and os.environ are as they were.
     """
@@ -136,7 +136,7 @@ def _apart(*packages: str) -> Iterator[None]:
 
 @contextmanager
 def _offline(clap: bool) -> Iterator[None]:
-    """Meanwhile the model hub's client reads its cache alone. It looks at the environment only once, when it is imported."""
+    """For CLAP, keep the model hub's client to its cache. The client reads the environment at import only, so its constant is set."""
     if not clap:
         yield
         return

@@ -1,9 +1,9 @@
-"""The Fréchet distance of embeddings as Gaussians, FAD when they are of audio, with what it takes to trust one.
+"""The Fréchet distance of two sets of embeddings, taken as Gaussians (for audio: FAD), and its limit for infinitely many excerpts.
 
 Sources: Kilgour et al., "Fréchet Audio Distance" (Interspeech 2019); Gui et al., "Adapting Fréchet Audio Distance for Generative Music
-Evaluation" (ICASSP 2024), for the extrapolation to infinitely many excerpts: the distance of few is biased upwards by about a / n.
+Evaluation" (ICASSP 2024), for the extrapolation to infinitely many excerpts: n embeddings bias the distance upwards by about a / n.
 
-A set of embeddings is known by its sums alone, so those of tracks, shards and resamples add up exactly.
+Only the sums of a set are kept, so the sets of tracks, shards and resamples add up exactly.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of ``count`` embeddings of ``d`` features: Σe and Σeeᵀ."""
+    """The sums Σe and Σeeᵀ of ``count`` embeddings of ``d`` features."""
 
     count: int
     total: Floats  # [d]
@@ -27,7 +27,7 @@ class Statistics:
 
     @classmethod
     def of(cls, embeddings: npt.ArrayLike) -> "Statistics":
-        """Of embeddings ``[n, d]``. ``BadInputError`` for values that are not finite."""
+        """The sums of embeddings ``[n, d]``. ``BadInputError`` for values that are not finite."""
         rows = np.asarray(embeddings, dtype=np.float64)
         if rows.ndim != 2 or not np.isfinite(rows).all():
             raise BadInputError(f"embeddings {list(rows.shape)}: must be finite numbers [n, d]")
@@ -52,9 +52,9 @@ class Statistics:
 
 
 def in_their_span(*sets: Floats) -> list[Floats]:
-    """Embeddings ``[n, d]`` by their coordinates in the space that all of them span, when that has fewer dimensions than ``d``.
+    """Embeddings ``[n, d]`` as coordinates in the space that all of them span, if it has fewer than ``d`` dimensions.
 
-    No distance changes, and a covariance of some hundred dimensions takes a hundredth of what one of 2048 features does.
+    Distances stay the same, and a covariance of a few hundred dimensions takes a hundredth of the time of one of 2048 features.
     """
     rows = np.concatenate(sets)
     if len(rows) >= rows.shape[1]:
@@ -71,8 +71,7 @@ def frechet(one: Statistics, other: Statistics) -> float:
 def gaussians(mean: Floats, covariance: Floats, other_mean: Floats, other_covariance: Floats) -> float:
     """‖μ₁ − μ₂‖² + tr Σ₁ + tr Σ₂ − 2 tr √(Σ₁Σ₂), at least 0, in float64.
 
-    With Σ₁ = FFᵀ, FᵀΣ₂F has the eigenvalues of Σ₁Σ₂ and is symmetric, so they are real: there is no matrix root that could turn out
-    complex.
+    With Σ₁ = FFᵀ, the symmetric FᵀΣ₂F has the eigenvalues of Σ₁Σ₂, so they are real, and no matrix root can turn out complex.
     """
     factor = _factor(covariance)
     eigenvalues = np.linalg.eigvalsh(factor.T @ other_covariance @ factor)
@@ -82,7 +81,7 @@ def gaussians(mean: Floats, covariance: Floats, other_mean: Floats, other_covari
 
 
 def _factor(covariance: Floats) -> Floats:
-    """F with FFᵀ the covariance: Cholesky's, or that of the eigenvalues, of which those below zero are rounding errors."""
+    """F with FFᵀ the covariance: Cholesky's or, for a singular one, from its eigenvalues, where negative ones are rounding errors."""
     try:
         return np.linalg.cholesky(covariance)
     except np.linalg.LinAlgError:
@@ -93,11 +92,11 @@ def _factor(covariance: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Extrapolation:
-    """A line through mean distances of ever more excerpts against 1 / n: its value at 0 is FAD∞."""
+    """A line through mean distances of growing subsets, against 1 / n for n embeddings; its value at 0 is FAD∞."""
 
     value: float
     slope: float
-    r2: float  # how much of the distances' variance the line explains; a poor one says that ``value`` means little
+    r2: float  # the share of the distances' variance that the line explains; if it is low, ``value`` means little
     sizes: tuple[int, ...]  # excerpts
     distances: tuple[float, ...]
 
@@ -111,11 +110,11 @@ def extrapolate(
     fewest: float = 0.6,
     repeats: int = 25,
 ) -> Extrapolation:
-    """FAD∞ of excerpts by the embeddings ``[n, d]`` of each: mean distances of random subsets of ``points`` sizes, up to all of them.
+    """FAD∞ from the embeddings ``[n, d]`` of each excerpt: a line through the mean distances of random subsets of ``points`` sizes.
 
-    The smallest have a share ``fewest``. ``repeats`` subsets of each size are drawn without replacement: of few songs, two subsets
-    differ by more than the bias that is looked for. The ``reference`` is of the same excerpts, one by one, and drawn with them: what
-    both sides share makes a whole one too near to a subset. ``BadInputError`` when there are too few excerpts for different subsets.
+    Sizes go from the share ``fewest`` to all excerpts. ``repeats`` subsets of each size are drawn without replacement: with few songs,
+    two subsets differ by more than the bias to be found. ``reference[i]`` is of the same excerpt as ``excerpts[i]``, and drawn with it:
+    the two sides share music, which would bring a whole reference too near to a subset. ``BadInputError`` for too few excerpts.
     """
     sizes = np.unique(np.linspace(fewest * len(excerpts), len(excerpts), points).round().astype(int))
     if len(sizes) < 3 or sizes[0] < 2:
@@ -138,6 +137,6 @@ def extrapolate(
 
 
 def _of_some(reference: Sequence[Floats], excerpts: Sequence[Floats], places: Iterable[int]) -> tuple[int, float]:
-    """How many embeddings the excerpts at ``places`` have, and their distance."""
+    """The number of embeddings of the excerpts at ``places``, and their distance from the reference's."""
     real, drawn = in_their_span(*(np.concatenate([side[place] for place in places]) for side in (reference, excerpts)))
     return len(drawn), frechet(Statistics.of(real), Statistics.of(drawn))

@@ -1,4 +1,4 @@
-"""What is found of one generated piece. Distances of whole sets, and their intervals, are made of it later: see ``measures``."""
+"""Judges of one generated piece. ``benchmarks.cells.measures`` turns their findings into distances of whole sets, with intervals."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -17,12 +17,12 @@ from gmsdi import STEMS, audio
 
 Floats = npt.NDArray[np.float64]
 Cache = Callable[[str, Callable[[], Floats]], Record]
-"""Where the embeddings ``[n, d]`` of a key are and what they must be, made by the function if they are not there."""
+"""Stores a key's embeddings ``[n, d]``, calling the function for them if they are new; the record tells their place and content."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Stems that were ``generated`` for a task, and the ``real`` ones of the excerpt, of which some were given."""
+    """The stems that were ``generated`` for a task, and all ``real`` stems of the excerpt, some of which were given."""
 
     task: Task
     generated: audio.Samples  # [J, T], of task.stems
@@ -30,7 +30,7 @@ class Piece:
     rate: int
 
     def with_given(self, stems: audio.Samples) -> audio.Samples:
-        """The mix ``[T]`` of ``stems`` ``[J, T]`` and those that are given, added up in one order, whichever those are."""
+        """The mix ``[T]`` of the task's ``stems`` ``[J, T]`` and the given ones, always added up in the order of ``STEMS``."""
         every = np.zeros_like(self.real)
         every[self.places(self.task.given)] = self.of(self.task.given)
         every[self.places(self.task.stems)] = stems
@@ -62,18 +62,18 @@ class Judge(ABC):
     @property
     @abstractmethod
     def modules(self) -> tuple[str, ...]:
-        """Where the code is that decides what it finds."""
+        """The modules whose code decides the findings."""
 
     @abstractmethod
     def judge(self, piece: Piece, cache: Cache) -> Record:
-        """What is found of a piece, for JSON."""
+        """The findings of a piece, for JSON."""
 
 
 @dataclass(frozen=True)
 class Embedding(Judge):
-    """The embeddings of a generated mix and of the real one, each under a key of the samples, the embedder's signature and code.
+    """The embeddings of a generated mix and of the real one, each cached by its samples and the embedder's signature and code.
 
-    The mixes are of the stems of the task and those that were given: of a single stem that goes with nothing, that stem alone.
+    A mix is the sum of the task's stems and the given ones; without given ones, of the task's stems alone.
     """
 
     embedder: Embedder
@@ -104,7 +104,7 @@ class Embedding(Judge):
 
 @dataclass(frozen=True)
 class Agreements(Judge):
-    """How well generated stems go with those that are given, in each of some respects: what a distance of embeddings cannot hear."""
+    """How well generated stems fit the given ones, in each of the ``respects``; a distance of embeddings cannot hear it."""
 
     respects: Mapping[str, Coherence]
 

@@ -1,7 +1,7 @@
-"""resampy's ``kaiser_best``, with which the field's FAD library resamples, as products with one small matrix: the same numbers, faster.
+"""resampy's ``kaiser_best``, the resampler of the field's FAD library, as products with one small matrix: the same numbers, faster.
 
-The outputs of a resampler repeat their weights: from 22050 to 16000 Hz every 320 samples, which advance 441 in the input. The weights
-are resampy's own, read off its response to unit impulses.
+A resampler's weights are periodic: from 22050 to 16000 Hz they repeat every 320 outputs, which is every 441 inputs. The weights are
+resampy's own, read off its response to unit impulses.
 """
 
 from functools import cache
@@ -18,7 +18,7 @@ CROSSINGS = 64
 """Zero crossings on each side of the filter."""
 
 LARGEST = 2_000
-"""Samples of input after which the weights must repeat; rates without such a ratio go through resampy itself."""
+"""The longest period of the weights, in samples of input; ratios of a longer one go through resampy itself."""
 
 
 def resample(samples: audio.Samples, rate: int, target: int) -> audio.Samples:
@@ -41,7 +41,7 @@ def resample(samples: audio.Samples, rate: int, target: int) -> audio.Samples:
 
 @cache
 def _weights(rate: int, target: int) -> tuple[Tensor, int, int]:
-    """Of a block of output ``[advance + 2 · reach, outputs]``, how much input a block advances, and how far it reaches beyond."""
+    """The weights of a block ``[advance + 2 · reach, outputs]``, the inputs that a block advances, and its reach beyond them."""
     import resampy
 
     reach = ceil(CROSSINGS * max(1.0, rate / target)) + 1

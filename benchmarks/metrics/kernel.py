@@ -3,8 +3,8 @@
 Sources: Gretton et al., "A Kernel Two-Sample Test" (JMLR 2012), equation 3; as a distance of audio (KAD): Chung et al.,
 "KAD: No More FAD!" (arXiv 2502.15602), with a Gaussian kernel whose bandwidth is the median distance within the reference.
 
-Both sets here are of the same songs, and may even share stems, so pairs of embeddings of one song are left out everywhere: with them
-the discrepancy of a song's own mixes would be taken for that of the sets. So are pairs of songs of which one lent stems to the other.
+Both sets here are of the same songs and may even share stems. So pairs of embeddings of one song are left out everywhere: they measure
+how the mixes of a song differ, not how the sets do. Pairs of songs are left out, too, where one lent stems to the other.
 """
 
 from collections.abc import Sequence
@@ -17,21 +17,21 @@ from gmsdi.errors import BadInputError
 
 Floats = npt.NDArray[np.float64]
 Related = npt.NDArray[np.bool_]
-"""Which of ``S`` songs have music of each other in their mixes, ``[S, S]``, symmetric."""
+"""Which pairs of ``S`` songs share music in their mixes, ``[S, S]``, symmetric."""
 
 MOST = 2000
-"""Embeddings of which the bandwidth is the median distance; of more, as many evenly spread ones."""
+"""The most embeddings that the bandwidth is found from; of more, evenly spread ones are taken."""
 
 
 @dataclass(frozen=True)
 class Discrepancy:
-    """Of sets of ``S`` songs: the kernel summed over the pairs of embeddings of each pair of songs, and how many pairs those are."""
+    """For each pair of ``S`` songs: the kernel's terms, averaged over pairs of their embeddings, and how many pairs those are."""
 
-    sums: Floats  # [S, S]: k(g, g') + k(r, r') − k(g, r') − k(r, g'), each over its number of pairs
+    sums: Floats  # [S, S]: k(g, g') + k(r, r') − k(g, r') − k(r, g'), each a mean over pairs
     weights: Floats  # [S, S], 0 on the diagonal
 
     def value(self, times: Floats) -> float:
-        """MMD² when each song counts ``times`` ``[S]``. Unbiased, so about 0 for one law, and often below. NaN for one song."""
+        """MMD² when song s counts ``times[s]`` times. Unbiased: about 0, and often below, for equal distributions. NaN for one song."""
         weights = self.weights * np.outer(times, times)
         total = weights.sum()
         return float((weights * self.sums).sum() / total) if total > 0 else float("nan")
@@ -40,9 +40,9 @@ class Discrepancy:
 def discrepancy(
     real: Sequence[Floats], generated: Sequence[Floats], width: float | None = None, related: Related | None = None
 ) -> Discrepancy:
-    """Of embeddings ``[n, d]`` of each song, real and generated, with a kernel of ``width``, by default the reference's bandwidth.
+    """The discrepancy of each song's real and generated embeddings ``[n, d]``; ``width`` is by default the real ones' bandwidth.
 
-    Pairs of songs that are ``related`` do not count. Song by song, so memory grows with two songs' embeddings. ``BadInputError`` for
+    Pairs of songs that are ``related`` do not count. Memory holds the kernel of two songs at a time. ``BadInputError`` for
     fewer than two songs.
     """
     if len(real) < 2 or len(real) != len(generated):
@@ -62,7 +62,7 @@ def discrepancy(
 
 
 def bandwidth(reference: Floats) -> float:
-    """The median distance between different embeddings ``[n, d]``. ``BadInputError`` when there is none above 0."""
+    """The median distance between different embeddings ``[n, d]``. ``BadInputError`` when it is 0 or there is none."""
     some = reference[:: -(-len(reference) // MOST)]
     squares = _squares(some, some)[np.triu_indices(len(some), 1)]
     found = float(np.sqrt(np.median(squares))) if len(squares) else 0.0

@@ -1,9 +1,9 @@
-"""The embedders of the literature, with the weights of the pinned library ``frechet-audio-distance`` where they lie on this machine.
+"""The embedders of the literature, made by the pinned library ``frechet-audio-distance`` from weights on this machine.
 
-Audio is prepared as that library prepares it (mono, resampy's ``kaiser_best``), so for the same file the embeddings are the library's,
-but for three things. A failure is an error: the library's own loop ends at the first and returns what it has. PANN and CLAP
-embed pieces of ten seconds: of longer audio the library makes one embedding, from a random part in CLAP's case. And the library joins
-PANN's embeddings to one long row, which has no covariance.
+Audio is prepared as in that library (mono, resampy's ``kaiser_best``), so the embeddings of a file are the library's, with three
+exceptions. A failure is an error; the library's own loop ends at the first and returns what it has. PANN and CLAP embed pieces of ten
+seconds; the library makes one embedding of longer audio, in CLAP's case of a random part. PANN's embeddings stay rows; the library
+joins them to one long row, which has no covariance.
 """
 
 import hashlib
@@ -24,17 +24,17 @@ from gmsdi import audio
 from gmsdi.errors import BadInputError
 
 DIGITS = 16
-"""Of a sha256 in a signature."""
+"""Digits of a sha256 in a signature."""
 
 
 def official(path: Path) -> str:
-    """How the sha256 of a file begins, by torch.hub's convention in its name (``vggish-10086976.pth``); "" where it does not say."""
+    """The first digits of a sha256 that a file's name tells, as torch.hub has it (``vggish-10086976.pth``); "" if it tells none."""
     found = re.search(r"-([0-9a-f]{8})\.\w+$", path.name)
     return found[1] if found else ""
 
 
 def strange(path: Path) -> str:
-    """What is wrong with the content of a file, by its name; "" where nothing is known to be."""
+    """The complaint about a file whose sha256 contradicts its name; "" for any other file."""
     begin = official(path)
     return "" if not begin or digest(path).startswith(begin) else f"{path}: sha256 does not begin with {begin}"
 
@@ -51,12 +51,12 @@ def digest(path: Path) -> str:
 
 @cache
 def _digest(path: Path, changed: int) -> str:
-    """Of a file as it was last ``changed``: weights are hundreds of megabytes."""
+    """The sha256 of a file, kept until it is ``changed``: weights are hundreds of megabytes."""
     return audio.file_sha256(path)
 
 
 class Pretrained(Embedder):
-    """A model of the library. Weights are read on first use; what is missing then is a ``BadInputError`` that says where it goes."""
+    """A model of the library. Weights are read on first use; a missing file is a ``BadInputError`` then, which says where it goes."""
 
     name: ClassVar[str]
     shortest: ClassVar[float] = 1.0  # s
@@ -71,7 +71,7 @@ class Pretrained(Embedder):
     @property
     @abstractmethod
     def arguments(self) -> dict[str, Any]:
-        """Of the library's constructor, beside model and rate."""
+        """The arguments of the library's constructor, beside model and rate."""
 
     @abstractmethod
     def _embed(self, heard: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class Pretrained(Embedder):
 
     @property
     def identity(self) -> dict[str, Path]:
-        """The files, or folders of code, whose content decides the embeddings, by what they are."""
+        """The files, or folders of code, whose content decides the embeddings, by their role."""
         return {"weights": self.files[0]}
 
     def embed(self, samples: audio.Samples, rate: int) -> Tensor:
@@ -127,7 +127,7 @@ class VGGish(Pretrained):
     """VGGish (Hershey et al., ICASSP 2017), the embedder of most papers' FAD: one embedding of 128 features every 0.96 s.
 
     ``pca`` adds whitening and rounding to 8 bits, ``activation`` the last ReLU, which Google's model lacks; the papers have neither.
-    The network is the library's, weights and all; what comes before it is computed in one go for all of an audio.
+    The network and its weights are the library's; the bands before it are computed here, for the whole of an audio at once.
     """
 
     name = "vggish"
@@ -141,14 +141,14 @@ class VGGish(Pretrained):
     TRANSFORM: ClassVar[int] = 512
     FRAMES: ClassVar[int] = 96  # of an embedding
     BANDS: ClassVar[int] = 64
-    BATCH: ClassVar[int] = 16  # frames of activations that stay in a CPU's cache
+    BATCH: ClassVar[int] = 16  # examples whose activations stay in a CPU's cache
 
     pca: bool = False
     activation: bool = False
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All of them, whatever the switches are: the library loads VGGish with its PCA, and takes that off afterwards."""
+        """All files, whatever the switches are: the library loads VGGish with its PCA, and may remove that afterwards."""
         checkpoints = fad_library.hub() / "checkpoints"
         return (
             fad_library.vggish_code() / "hubconf.py",
@@ -173,11 +173,11 @@ class VGGish(Pretrained):
         convolved = self.convolve(self.examples(heard))
         found: Tensor = self._model.embeddings(convolved.permute(0, 2, 3, 1).flatten(1))
         if self._model.postprocess:
-            found = self._model.pproc.postprocess(found).reshape(-1, self.features)  # one alone comes back without n
+            found = self._model.pproc.postprocess(found).reshape(-1, self.features)  # a single one comes back without n
         return found
 
     def examples(self, heard: Tensor) -> Tensor:
-        """Log-mel bands ``[n, 1, frames, bands]`` of audio ``[T]``, from float64; what does not fill an example is left out."""
+        """Log-mel bands ``[n, 1, frames, bands]`` of audio ``[T]``, computed in float64; the last, partial example is left out."""
         windows = heard.double().unfold(0, self.WINDOW, self.HOP)  # [frames, window]
         windows = windows[: len(windows) // self.FRAMES * self.FRAMES]
         hann = torch.hann_window(self.WINDOW, dtype=windows.dtype, device=heard.device)
@@ -297,7 +297,7 @@ class CLAP(Pretrained):
     rate = 48_000
     source = "lukewys/laion_clap on the model hub; the language model from there too, in the cache of its client"
 
-    SAMPLES: ClassVar[int] = 480_000  # that the model hears at once; of more it would take a random part
+    SAMPLES: ClassVar[int] = 480_000  # the most that the model hears at once; of more it would take a random part
     NAMES: ClassVar[dict[str, str]] = {
         "630k-audioset": "630k-audioset-best.pt",
         "630k": "630k-best.pt",
@@ -314,7 +314,7 @@ class CLAP(Pretrained):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        # the second, a language model, has no part in what the audio half does
+        # the second, a language model, is loaded but does not affect the audio half
         return (fad_library.hub() / self.NAMES[self.submodel], fad_library.language_model())
 
     @property

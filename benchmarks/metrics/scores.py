@@ -18,7 +18,7 @@ Pooling = Literal["window-mean", "track-median"]
 
 @dataclass(frozen=True)
 class WindowScores:
-    """One metric of ``K`` stems in ``W`` windows. A value is a finite number or undefined for a reason, never silently neither."""
+    """One metric of ``K`` stems in ``W`` windows. A value is finite, or undefined with a reason."""
 
     values: Values  # [K, W] dB; NaN where undefined
     reasons: np.ndarray  # [K, W] str: why the value is undefined, "" where it is defined
@@ -40,13 +40,13 @@ class Metric(ABC):
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """Where the code is that decides what it finds."""
+        """The modules whose code decides the scores."""
         return (type(self).__module__,)
 
     @property
     @abstractmethod
     def columns(self) -> dict[str, str]:
-        """The metric's columns (a protocol or a quantity each) and the full signature of a cell in each."""
+        """The metric's columns (each a protocol or a quantity), with the full signature of a cell in each."""
 
     @abstractmethod
     def __call__(self, estimates: Signals, references: Signals, rate: int) -> dict[str, WindowScores]:

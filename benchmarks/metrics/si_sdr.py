@@ -5,11 +5,11 @@ Sources: Le Roux et al., "SDR – half-baked or well done?" (ICASSP 2019); the p
 
 * a window counts when at least two stems are active in it, where a stem is silent if ``‖x‖₂ / N < 1.5e-5``;
 * no mean removal; ``eps`` is added to both terms of α, to the numerator and to the denominator;
-* silent stems of a window that counts are scored too (the ``msdm`` column), which pays tens of dB for suppressing an absent
-  instrument; the ``active`` column has the same windows, but a window counts only for the stems that are active in it.
+* in the ``msdm`` column, the silent stems of a window that counts are scored too, so that suppressing an absent instrument earns
+  tens of dB; the ``active`` column has the same windows, but a window counts only for the stems that are active in it.
 
-All of it follows from five inner products per stem and window, so they are all that is taken from the samples, in one pass in
-double precision; a literal per-window loop reads each sample some thirty times.
+All of it follows from five inner products per stem and window. They are computed in one pass over the samples, in double
+precision; a literal per-window loop reads each sample some thirty times.
 """
 
 import math
@@ -100,7 +100,7 @@ class SiSDR(Metric):
 
 
 def _readable(signals: Signals) -> tuple[npt.NDArray[np.float32], ...]:
-    """The signals as one type to the compiler, whether mapped from a file or made in memory: contiguous, read-only float32."""
+    """The signals as contiguous, read-only float32: one type to the compiler, whether mapped from a file or made in memory."""
     rows = [np.ascontiguousarray(signal, dtype=np.float32).view(np.ndarray) for signal in signals]
     for row in rows:
         row.flags.writeable = False
@@ -122,8 +122,8 @@ def _block_products(references, estimates, block):  # type: ignore[no-untyped-de
     return products
 
 
-# Sums may be reordered so that they vectorise: exact products of float32 in double leave the order 1e-15 to change. ⟨m,m⟩ is summed
-# beside ⟨p,p⟩, in the same order, so that an estimate that is the mixture improves on it by exactly 0 dB.
+# Sums may be reordered so that they vectorise: products of float32 are exact in double, so the order changes about 1e-15. ⟨m,m⟩ is
+# summed beside ⟨p,p⟩, in the same order, so that the mixture as an estimate improves by exactly 0 dB.
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
 def _products(source, estimate, mixture):  # type: ignore[no-untyped-def]
     ss = sp = pp = sm = mm = np.float64(0.0)

@@ -1,4 +1,4 @@
-"""``make bench``: every measurement, printed as it is made; ``python -m benchmarks.perf systems gpu`` makes those that it names.
+"""``make bench``: every measurement, printed as it is made; ``python -m benchmarks.perf systems gpu`` makes the named ones alone.
 
 The figure of planning goes to results/bench-planning.png, the numbers of a GPU to results/bench-gpu.json.
 """
@@ -20,13 +20,13 @@ from benchmarks.perf import distributions, generation, gpu, networks, planning, 
 from gmsdi.errors import near
 
 BOUNDS = ("system=[mixture,silence,oracle-irm]",)
-"""Of the cached table: what separates at once."""
+"""Systems of the cached table: separation takes them no time."""
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 
 
 def main(names: Sequence[str]) -> int:
-    """Measure the parts of those names, or all of them; returns an exit code."""
+    """Measure the named parts, or all of them; returns an exit code."""
     for name in names:
         if name not in PARTS:
             print(f"error: unknown part {name!r}{near(name, list(PARTS))}", file=sys.stderr)

@@ -36,7 +36,7 @@ REPEATS = 5
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds of one piece of work; on a machine that others use too, those of the processor compare and those of the clock do not."""
+    """Seconds of one piece of work. On a shared machine only those of the processor can be compared, not those of the clock."""
 
     clock: float
     processor: float  # of all threads
@@ -44,7 +44,7 @@ class Spent:
 
 @dataclass(frozen=True)
 class Embedding:
-    """What the two ways from files to embeddings take, and without reading and resampling; and how far apart they are."""
+    """The time of both ways from files to embeddings, with and without reading and resampling, and how far apart their results are."""
 
     files: int
     duration: float  # of the audio, s
@@ -77,7 +77,7 @@ class Embedding:
 
 @dataclass(frozen=True)
 class Distance:
-    """Seconds of the two ways from two Gaussians to their distance, the best of ``REPEATS``; and how far apart they are, relatively."""
+    """Seconds of both ways from two Gaussians to their distance, the best of ``REPEATS``, and the results' relative difference."""
 
     theirs: float
     ours: float
@@ -85,7 +85,7 @@ class Distance:
 
 
 def report() -> None:
-    """Print all of it: mixtures of the offline dataset, embedded one after the other and as many at a time as there are cores."""
+    """Print all results. Mixtures of the offline dataset are embedded one at a time, and then as many at a time as there are cores."""
     dataset = config.build(config.load([]).dataset).split("test")
     with tempfile.TemporaryDirectory() as folder, _torch_home(Path(folder)):
         random_vggish.lay_out()
@@ -106,7 +106,7 @@ def report() -> None:
 
 
 def embedding(folder: Path, workers: int) -> Embedding:
-    """Embed the audio files of ``folder``, ``workers`` at a time; the library's loop has all cores for one. A first pass warms up."""
+    """Embed the audio files of ``folder``, ``workers`` at a time; the library embeds one at a time, on all cores. Warms up first."""
     paths = list(folder.iterdir())  # in the order in which the library lists them
     library, embedder = fad_library.load("vggish"), VGGish()
     heard = _read_by_library(library, folder)
@@ -155,7 +155,7 @@ def _embed_file(embedder: VGGish, path: Path) -> np.ndarray:
 
 
 def _read_by_library(library: Any, folder: Path) -> list[np.ndarray]:
-    """As ``score`` does it: read and resampled in threads, in the order of ``os.listdir``."""
+    """Read files as the library's ``score`` does: in threads, resampled, in the order of ``os.listdir``."""
     heard: list[np.ndarray] = library._FrechetAudioDistance__load_audio_files(str(folder))
     return heard
 
@@ -167,14 +167,14 @@ def _timed(work: Callable[[], T]) -> tuple[T, Spent]:
 
 
 def _best(work: Callable[[], T]) -> tuple[T, float]:
-    """The shortest of ``REPEATS`` runs after a first one, by the clock."""
+    """The shortest of ``REPEATS`` runs by the clock, after a first one to warm up."""
     done = work()
     return done, min(_timed(work)[1].clock for _ in range(REPEATS))
 
 
 @contextmanager
 def _workers(count: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that share the cores: where there are several, each computes on its part of them alone."""
+    """``count`` threads that share the cores; each of several computes on its own part of them."""
     before = torch.get_num_threads()
     each = max(1, before // count)
     torch.set_num_threads(each)

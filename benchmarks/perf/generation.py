@@ -43,7 +43,7 @@ def measured(systems: DictConfig, samples: int, device: str) -> Iterator[str]:
 
 
 def request(count: int, samples: int, device: str) -> Request:
-    """The first ``count`` stems, to go with quiet noise in place of the others."""
+    """A request for the first ``count`` stems; quiet noise stands for the given others."""
     random = torch.Generator().manual_seed(0)
     given = {stem: 0.1 * torch.randn(BATCH, samples, generator=random) for stem in STEMS[count:]}
     there = {stem: each.to(device) for stem, each in given.items()}
@@ -51,7 +51,7 @@ def request(count: int, samples: int, device: str) -> Request:
 
 
 def measure(generator: DiffusionGenerator, asked: Request) -> float:
-    """Seconds an excerpt, after a few steps that warm it up."""
+    """Seconds an excerpt, after a few steps to warm up."""
     warm_up = copy.copy(generator)
     warm_up.sigmas = generator.sigmas[: WARM_UP + 1]
     warm_up.generate(asked)

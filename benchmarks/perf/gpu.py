@@ -1,4 +1,4 @@
-"""MSDM's network on a GPU by precision, compilation, CUDA graphs and batch size, beside what the card reaches in a plain product."""
+"""MSDM's network on a GPU by precision, compilation, CUDA graphs and batch size, beside the card's speed in a product of matrices."""
 
 import json
 import math
@@ -33,7 +33,7 @@ MATMUL = 8192
 
 WARM_UP = 3
 LEAST = 0.5
-"""Seconds that a round of a measurement lasts at least."""
+"""The least seconds of a measurement's round."""
 
 ROUNDS = 3
 
@@ -45,7 +45,7 @@ Prepare = Callable[[Callable[..., Tensor], Sequence[Tensor]], Work]
 
 @dataclass(frozen=True)
 class Precision:
-    """What multiplies: ``dtype`` under autocast, float32 with or without TF32."""
+    """The precision of products: ``dtype`` under autocast, float32 with or without TF32."""
 
     name: str
     tf32: bool
@@ -59,14 +59,14 @@ BF16 = Precision("bf16", True, torch.bfloat16)
 
 @contextmanager
 def settings(precision: Precision, device: str, autotune: bool = False) -> Iterator[None]:
-    """The precision for the time of the context, bfloat16 as ``gmsdi.separate`` has it; ``autotune`` lets cuDNN try what is fastest."""
+    """Compute in a precision, bfloat16 as in ``gmsdi.separate``; ``autotune`` lets cuDNN search for its fastest kernels."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
     matmul.allow_tf32 = cudnn.allow_tf32 = precision.tf32
     cudnn.benchmark = autotune
     reduced = precision.dtype != torch.float32
     try:
-        # a cast that is cached would be missing from a graph
+        # a cached cast would be missing from a graph
         with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=reduced, cache_enabled=False):
             yield
     finally:
@@ -80,7 +80,7 @@ def eager(evaluate: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Work:
 
 def compiled(evaluate: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Work:
     """Compiled for these shapes alone."""
-    torch.compiler.reset()  # each batch size is compiled anew; many of one function would be given up on
+    torch.compiler.reset()  # each batch size is compiled anew; torch gives up on a function with many
     return eager(torch.compile(evaluate, dynamic=False), inputs)
 
 
@@ -95,7 +95,7 @@ def compiled_graphed(evaluate: Callable[..., Tensor], inputs: Sequence[Tensor]) 
 
 
 def _capture(work: Work) -> Work:
-    side = torch.cuda.Stream()  # what happens in first calls alone must not be captured
+    side = torch.cuda.Stream()  # what only first calls do must not be captured
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(WARM_UP):
@@ -142,7 +142,7 @@ class Row:
     seconds: float  # of an evaluation of one chunk
     tflops: float  # achieved, 1e12 operations a second
     share: float  # of the same precision's peak
-    difference: float  # of the first item's estimate from that in fp32, the largest
+    difference: float  # the largest, between the first item's estimate and that in fp32
     gib: float  # of the card's memory, at most
 
     def line(self) -> str:
@@ -160,7 +160,7 @@ HEADINGS = (
 
 @dataclass(frozen=True)
 class Failure:
-    """A mode that cannot be had at a batch size."""
+    """A mode that failed at a batch size."""
 
     mode: str
     batch: int
@@ -237,13 +237,13 @@ class Bench:
 def sweep(
     modes: Iterable[Mode], batches: Iterable[int], measure: Callable[[Mode, int], Row]
 ) -> Iterator[Row | Failure]:
-    """Every mode at growing batch sizes; one that fails, such as for want of memory, goes no further and stops no other."""
+    """Every mode at growing batch sizes. A mode that fails, such as for lack of memory, ends there; the others go on."""
     todo = [(mode, batch) for mode in modes for batch in batches]
     for mode, pairs in groupby(todo, lambda pair: pair[0]):
         for _, batch in pairs:
             try:
                 yield measure(mode, batch)
-            except RuntimeError as error:  # that of torch and its compiler, out of memory or not
+            except RuntimeError as error:  # by torch or its compiler, out of memory or not
                 yield Failure(mode.name, batch, f"{type(error).__name__}: {one_line(error)}")
                 break
 
@@ -251,7 +251,7 @@ def sweep(
 def count_flops(config: UNetConfig, samples: int) -> int:
     """The floating-point operations of one evaluation of one signal: 2 for each product that is added up.
 
-    Counted on shapes alone, where attention is the products that it is made of; a fused one on a CPU would not be counted.
+    Counted on shapes alone, where attention is plain products; fused attention on a CPU would not be counted.
     """
     with torch.device("meta"):
         denoiser = Denoiser(UNet1d(config))
@@ -262,14 +262,14 @@ def count_flops(config: UNetConfig, samples: int) -> int:
 
 
 def peak(precision: Precision, size: int, device: str) -> float:
-    """FLOP/s of a product of two square matrices that are of the precision's type themselves."""
+    """FLOP/s of a product of two square matrices of the precision's own type."""
     a, b = (torch.randn(size, size, device=device).to(precision.dtype) for _ in range(2))
     with settings(precision, device):
         return 2 * size**3 / seconds(lambda: a @ b, device)
 
 
 def seconds(work: Work, device: str) -> float:
-    """Seconds of one call: the median of rounds of as many calls as last ``LEAST``, none of them waited for but the last."""
+    """Seconds of one call, the median over rounds. A round makes enough calls to last ``LEAST``, and waits for the last alone."""
     synchronize = torch.get_device_module(device).synchronize
 
     def last(calls: int) -> float:

@@ -1,4 +1,4 @@
-"""Our U-Net beside that of ``audio-diffusion-pytorch`` 0.0.43, the same function: one evaluation, and a step of a sampler."""
+"""Our U-Net beside the same function in ``audio-diffusion-pytorch`` 0.0.43: one evaluation, and one step of a sampler."""
 
 import statistics
 import time
@@ -21,23 +21,23 @@ CHUNK = 262_144
 """Samples, MSDM's chunk."""
 
 LEVELS = 150
-"""MSDM's noise levels, of which the first few are walked down."""
+"""MSDM's noise levels; only the first few steps are timed."""
 
 STEPS = 3
 CHURN = 20 / LEVELS
-"""MSDM's, as a share of the noise level, so that a step draws noise as theirs does."""
+"""MSDM's churn, as a share of the noise level, so that a step draws noise as theirs does."""
 
 REPEATS = 5
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Median seconds of the same computation on our network and on the package's, and how far apart what they return is."""
+    """Median seconds of the same computation on our network and on the package's, and how far apart their results are."""
 
     ours: float
     theirs: float
     difference: float  # the largest, absolute
-    loudest: float  # of the package's values, absolute: what the difference is to be seen against
+    loudest: float  # of the package's values, absolute: the scale of the difference
 
     def line(self, what: str) -> str:
         """The result for a person."""
@@ -59,7 +59,7 @@ def report() -> None:
 
 
 def networks(config: UNetConfig) -> tuple[UNet1d, nn.Module]:
-    """Our network and the package's, with the very same random weights in memory."""
+    """Our network and the package's, sharing the same random weights in memory."""
     torch.manual_seed(0)
     theirs = reference(config).eval().requires_grad_(False)
     with torch.device("meta"):
@@ -126,13 +126,13 @@ def step(ours: UNet1d, theirs: nn.Module, samples: int, steps: int, repeats: int
 
 
 def _compare(compute: Callable[[nn.Module], Tensor], ours: nn.Module, theirs: nn.Module, repeats: int) -> Pair:
-    found, wanted = compute(ours), compute(theirs)  # also what warms both up
+    found, wanted = compute(ours), compute(theirs)  # also warms both up
     one, other = medians([partial(compute, ours), partial(compute, theirs)], repeats)
     return Pair(one, other, float((found - wanted).abs().max()), float(wanted.abs().max()))
 
 
 def medians(works: Sequence[Callable[[], object]], repeats: int) -> list[float]:
-    """Median seconds of each work. They take turns, each round in the other order, so that a slow spell of the machine meets all."""
+    """Median seconds of each work. They take turns, in the other order each round, so that a slow spell of the machine affects all."""
     seconds: list[list[float]] = [[] for _ in works]
     turns = list(zip(works, seconds, strict=True))
     for _ in range(repeats):

@@ -1,4 +1,4 @@
-"""What a large job costs its head: N units of as many systems as that takes, half of them done, against a simulated store.
+"""What a large job of N units costs the process that plans it, against a simulated store in which half of them are done.
 
 Run as ``python -m benchmarks.perf.planning N STEP`` it prints seconds and peak memory of one step at one size, in a process of its own:
 ``plan`` (read the store, plan, find what is missing), ``submit`` (then pack it into shards and pickle them, as for Slurm), ``status``
@@ -41,13 +41,13 @@ CHUNKS = 20
 """Chunks of a track, about what a song of Slakh2100 has."""
 
 TRACKS = 150
-"""The most tracks, about what Slakh2100 has for test; beyond come more systems."""
+"""The most tracks, about Slakh2100's test split; a larger job has more systems."""
 
 SEGMENT = 1_000
 """Records in one file of the simulated store."""
 
 SHARD_SECONDS = 30.0
-"""With half a second a unit: 60 units a shard, as an hour of a minute each is."""
+"""Work of one shard. At half a second a unit that is 60 units, as many as an hour holds at a minute a unit."""
 
 TABLE = {
     "name": "simulated",
@@ -69,7 +69,7 @@ def measure(units: int, step: str = "plan") -> tuple[float, float, float]:
 def _main(units: int, step: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        # by a process of its own, so that the peak memory below is that of the step
+        # in a process of its own, so that the peak memory below is that of the step
         subprocess.run([sys.executable, "-m", "benchmarks.perf.planning", str(units), "simulate", folder], check=True)
         simulated = time.perf_counter() - began
         began = time.perf_counter()
@@ -92,7 +92,7 @@ def _plan_step(units: int, folder: str) -> None:
 
 
 def _submit_step(units: int, folder: str) -> None:
-    """All but what sbatch itself takes."""
+    """Submission, without the time of sbatch itself."""
     job = _job(units, folder)
     for n, shard in enumerate(pack(job, to_separate(job), SHARD_SECONDS, 1.0, 1)):
         with (Path(folder) / f"{n}.pkl").open("wb") as file:
@@ -121,7 +121,7 @@ STEPS: dict[str, Callable[[int, str], None]] = {
 
 
 def _peak() -> float:
-    """The most memory that this process had, in MiB (``getrusage`` would count what its parent had when it was forked)."""
+    """The peak memory of this process in MiB (``getrusage`` would include its parent's at the fork)."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
 
@@ -146,7 +146,7 @@ def _plan(units: int) -> Plan:
 
 
 def _simulate(units: int, folder: str) -> None:
-    """Fill a store as if all had been submitted, and the first half of the tracks been separated and scored."""
+    """Fill a store as if every unit had been submitted, and the first half of the tracks separated and scored."""
     plan = _plan(units)
     store = Store(folder)
     run = store.record_run(provenance("cpu"))

@@ -54,7 +54,7 @@ LINEAR = {0: (512 * 4 * 6, 4096), 2: (4096, 4096), 4: (4096, 128)}
 
 
 def lay_out(seed: int = 0) -> None:
-    """Write code and weights to where ``VGGish`` looks for them, in the TORCH_HOME of this process, which should be a passing one."""
+    """Write code and weights where ``VGGish`` looks for them: in this process's TORCH_HOME, which should be a temporary folder."""
     hubconf, weights, pca = VGGish().files
     for path in (hubconf, weights):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def lay_out(seed: int = 0) -> None:
 
 
 def _weights(seed: int) -> dict[str, torch.Tensor]:
-    """He's initialisation, with which embeddings are as large as the input."""
+    """He's initialisation, which keeps embeddings as large as the input."""
     random = torch.Generator().manual_seed(seed)
     state = {}
     shapes = {

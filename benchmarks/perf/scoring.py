@@ -73,7 +73,7 @@ def _read(dataset: Dataset, folder: Path, track: Track) -> tuple[Stems, Stems]:
 
 
 def _decode(dataset: Dataset, folder: Path, track: Track) -> tuple[Stems, Stems]:
-    """The same as the literal loop's authors read it: with an audio library, one file after the other."""
+    """A track's stems, read as the literal loop's authors do: with an audio library, one file after the other."""
     estimates = [soundfile.read(folder / track.name / f"{stem}.wav", dtype="float32")[0] for stem in STEMS]
     references = [
         _or_silence(dataset, track, stem, lambda path: soundfile.read(path, dtype="float32")[0]) for stem in STEMS

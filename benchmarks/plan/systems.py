@@ -31,7 +31,7 @@ class SystemSpec:
     name: str
     label: str
     id: str
-    identity: str  # canonical JSON of what the id is the sha256 of
+    identity: str  # canonical JSON, whose sha256 is the id
     config: DictConfig
     inputs: tuple["Input", ...] = ()
     derived: Derived | None = field(default=None, compare=False)
@@ -89,7 +89,7 @@ def resolve_all(nodes: Mapping[str, DictConfig], tasks: Sequence[Task] = ()) -> 
 
 
 def stands_alone(name: str, node: DictConfig) -> bool:
-    """Whether a system is not made of others."""
+    """Whether a system is made without other systems."""
     return not issubclass(_read(name, node, "separator", (Separator, Derived))[0], Derived)
 
 

@@ -1,4 +1,4 @@
-"""What generators are asked for: stems to make, to go with stems that are given."""
+"""What generators are asked for: which stems to make, to go with which given stems."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ INITIALS = {stem[0].upper(): stem for stem in STEMS}
 
 @dataclass(frozen=True)
 class Task:
-    """What a generator is to do: make ``stems`` that go with those that are ``given``, which are real."""
+    """What a generator is to do: make ``stems`` that go with the ``given`` ones, which are real."""
 
     stems: tuple[str, ...]
     given: tuple[str, ...]
@@ -26,7 +26,7 @@ class Task:
 def tasks_of(config: Mapping[str, Any]) -> tuple[Task, ...]:
     """The tasks that the columns of a table name by the stems' initials, in their order; none for a table of separation.
 
-    ``given: rest`` is accompaniment, all other stems are given; ``given: none`` is generation from nothing.
+    ``given: rest`` is accompaniment: all other stems are given. ``given: none`` is generation from nothing.
     """
     if "given" not in config:
         return ()

@@ -33,7 +33,7 @@ class WorkUnit:
 
 @dataclass(frozen=True)
 class Protocol:
-    """Which excerpts are run: chunks of ``chunk`` samples, of which ``chunks_per_track``, spread evenly (all if None).
+    """Which excerpts are run: ``chunks_per_track`` chunks of ``chunk`` samples (None: all of them).
 
     The default is MSDM's rule: whole, adjacent chunks of 262 144 samples (11.89 s), remainder dropped. With ``chunks_per_track`` the
     song is cut into that many equal parts and the middle chunk of each is run, because songs begin and end with one instrument.

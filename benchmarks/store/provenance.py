@@ -30,7 +30,7 @@ def provenance(device: str) -> dict[str, Any]:
 
 @cache
 def code_digests() -> dict[str, str]:
-    """For each module of the project that defines systems or metrics, sha256 of what its code and all that it imports says."""
+    """For each module of the project that defines systems or metrics, the sha256 of its code and of all code that it imports."""
     folders = ("gmsdi", "baselines", "benchmarks/metrics")
     modules = [_name(path) for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
     return {module: _digest(_closure(module)) for module in modules}
@@ -63,7 +63,7 @@ def _digest(modules: set[str]) -> str:
 
 @cache
 def _meaning(module: str) -> str:
-    """What a module's code says: comments, docstrings and layout do not count."""
+    """A module's code as text, without comments, docstrings and layout."""
     return ast.unparse(_parsed(module))
 
 

@@ -3,7 +3,7 @@
 Sources: Mariani et al., "Multi-Source Diffusion Models" (ICLR 2024), and Postolache et al., "Generalized Multi-Source Inference
 for Text Conditioned Music Diffusion Models" (ICASSP 2024). MSDM's network is the one of ``audio-diffusion-pytorch`` 0.0.43, whose
 ``UNet1d`` and ``UNetConditional1d`` have the same parameters under the same names: their weights load here with ``strict=True``.
-What MSDM leaves off (nested patches, context channels and features) or fixed (kernels, the scale of skips) is no option here.
+There are no options for what MSDM leaves off (nested patches, context channels and features) or fixed (kernels, skips' scale).
 
 ===============  =================================================
 config.py        the hyper-parameters, by default MSDM's

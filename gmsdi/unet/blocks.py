@@ -42,7 +42,7 @@ class ConvBlock(nn.Module):
 class ResnetBlock(nn.Module):
     """Two convolutions beside a residual path, ``[B, C, N]`` to ``[B, C', N]``; the mapping ``[B, M]`` modulates the second.
 
-    In a network with text, the prompt is attended to in between. The blocks at the ``edge`` of the network, which see samples,
+    In a network with text, attention to the prompt is in between. The blocks at the ``edge`` of the network, which see samples,
     have groups of their own and no text.
     """
 

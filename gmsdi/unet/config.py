@@ -35,7 +35,7 @@ class UNetConfig:
                 raise BadInputError(f"UNetConfig: {rule}")
 
     def _rules(self) -> Iterator[tuple[bool, str]]:
-        """What must hold, each rule only asked when those before it hold."""
+        """The rules that a configuration must meet. A rule is checked only when all rules before it hold."""
         sizes = {name: getattr(self, name) for name in ("in_channels", "channels", "patch_factor", "resnet_groups")}
         yield min(sizes.values()) > 0, f"{sizes} must be positive"
         levels = len(self.factors)

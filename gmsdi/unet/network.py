@@ -16,7 +16,7 @@ SKIP_SCALE = 2**-0.5
 
 
 class UNet1d(nn.Module):
-    """The network of a configuration, its weights drawn as PyTorch draws them."""
+    """The network of a configuration, with PyTorch's default initialisation."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class UNet1d(nn.Module):
 
     @property
     def null(self) -> Tensor | None:
-        """The learned embedding of no prompt, ``[L, F]`` with the most tokens; ``[:n]`` of it goes with prompts of ``n``.
+        """The learned embedding of no prompt, ``[L, F]`` for the most tokens; beside prompts of ``n`` tokens, take ``[:n]``.
 
         None in a network without text.
         """
@@ -137,7 +137,7 @@ class Bottleneck(nn.Module):
 
 
 class Upsample(nn.Module):
-    """A level of the decoder, ``[B, coarse, N]`` to ``[B, fine, N · factor]``; each of its blocks takes the last of the skips."""
+    """A level of the decoder, ``[B, coarse, N]`` to ``[B, fine, N · factor]``; each of its blocks takes the last skip that is left."""
 
     def __init__(self, config: UNetConfig, level: int) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ LOWEST = 28
 
 
 def register(tone: int) -> int:
-    """The lowest pitch of a pitch class that the instrument has."""
+    """The instrument's lowest pitch of a pitch class."""
     return LOWEST + (tone - LOWEST) % 12
 
 

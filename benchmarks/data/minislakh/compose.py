@@ -85,7 +85,7 @@ def seated(rng: np.random.Generator, chairs: int) -> list[int]:
 
 
 def perform(rng: np.random.Generator, written: list[Note], groove: Groove, section: Section) -> list[Note]:
-    """What is played of what is written: swung, a little off the grid and uneven, released as the section ends."""
+    """The written notes as played: swung, a little off the grid and uneven, released by the end of the section."""
     loudness = around(rng, 16)
     released: dict[int, int] = {}  # by pitch: a string that is struck again stops the note it held
     played = []

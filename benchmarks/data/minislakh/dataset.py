@@ -15,7 +15,7 @@ from gmsdi.errors import BadInputError
 
 @dataclass(frozen=True)
 class MiniSlakh:
-    """``songs[split]`` songs of each split from ``seed``, below ``root``. More songs extend a split, they change none."""
+    """``songs[split]`` songs of each split from ``seed``, below ``root``. More songs extend a split; its others stay as they are."""
 
     title: str
     root: Path | str

@@ -28,16 +28,16 @@ def between(rng: np.random.Generator, low: int, high: int) -> int:
 
 
 def around(rng: np.random.Generator, spread: int) -> int:
-    """A whole number within ``spread`` of zero, the likelier the nearer (the sum of two dice)."""
+    """A whole number within ``spread`` of zero; the nearer to zero, the likelier (the sum of two dice)."""
     half = spread // 2
     return between(rng, -half, half) + between(rng, -half, half)
 
 
 def pick(rng: np.random.Generator, options: Sequence[Option]) -> Option:
-    """One of ``options``, each as likely."""
+    """One of ``options``, all equally likely."""
     return options[between(rng, 0, len(options) - 1)]
 
 
 def weigh(rng: np.random.Generator, weights: Mapping[Option, int]) -> Option:
-    """One of the keys of ``weights``, each as likely as its weight says."""
+    """One of the keys of ``weights``, each with a probability in proportion to its weight."""
     return pick(rng, [option for option, weight in weights.items() for _ in range(weight)])

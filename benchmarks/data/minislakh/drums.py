@@ -24,7 +24,7 @@ def strike(start: int, key: int, pattern: str) -> list[Note]:
 
 
 def beat(rng: np.random.Generator, groove: Groove, section: Section) -> list[Note]:
-    """The groove bar by bar; drums alone fill every other bar, a drummer with a band only the last."""
+    """The groove bar by bar, with a fill at the end of the section; drums alone fill every other bar."""
     cymbal = weigh(rng, {CLOSED_HAT: 3, RIDE: 2})
     notes = []
     for bar, (start, _, _) in enumerate(section.bars(), start=1):

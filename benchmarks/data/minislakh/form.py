@@ -54,8 +54,8 @@ def write_form(rng: np.random.Generator, key: Key, tempo: int) -> tuple[Section,
 def write_casts(rng: np.random.Generator, names: list[str]) -> list[tuple[str, ...]]:
     """Who plays in each section, in the order of ``STEMS``.
 
-    Players join or leave those who already play, as a band does; only one soloist relieves another. Whoever has rested
-    longest joins and whoever has played longest leaves, so that all classes play and solo about as much.
+    From section to section players join or leave, as in a band; in two solos in a row the second player replaces the first.
+    Whoever has rested longest joins and whoever has played longest leaves, so that all classes play and solo about equally.
     """
     resting = [STEMS[stem] for stem in rng.permutation(len(STEMS))]
     playing: list[str] = []

@@ -27,7 +27,7 @@ class Groove:
 
 
 Style = Callable[[np.random.Generator, Groove, Section], list[Note]]
-"""How a player turns a section into notes, on the grid; every part is a table of these."""
+"""How a player turns a section into notes on the grid; each instrument's module has a table of styles."""
 
 GROOVES = {
     "rock": Groove(
@@ -98,14 +98,14 @@ GROOVES = {
 
 
 def hits(pattern: str) -> Iterator[tuple[int, int, int]]:
-    """Where a pattern strikes: ticks into the bar, ticks until its next hit or the bar's end, and velocity."""
+    """The hits of a pattern: ticks into the bar, ticks until the next hit or the bar's end, and velocity."""
     steps = [step for step, mark in enumerate(pattern) if mark in LOUDNESS]
     for step, then in zip(steps, [*steps[1:], len(pattern)], strict=True):
         yield step * STEP, (then - step) * STEP, LOUDNESS[pattern[step]]
 
 
 def swung(tick: int, swing: int) -> int:
-    """``tick`` with its beat's second eighth ``swing`` ticks late, and all between in proportion."""
+    """``tick`` after swing: the second eighth of a beat is ``swing`` ticks late, and all between in proportion."""
     half, within = BEAT // 2, tick % BEAT
     if within <= half:
         return tick - within + within * (half + swing) // half

@@ -16,7 +16,7 @@ STROKE = 9
 
 
 def fingered(section: Section) -> list[tuple[int, ...]]:
-    """The section's chords as a guitarist grips them: the close position and its lowest note an octave up."""
+    """The section's chords as a guitarist grips them: the close position, plus its lowest note an octave up."""
     return [(*voicing, voicing[0] + 12) for voicing in voicings(section.chords, 47, 60)]
 
 

@@ -1,7 +1,7 @@
 """The renderer: a composed song becomes audio, in Slakh2100's raw layout.
 
-Levels are summed in whole numbers and gains are rounded, so that the last bit of a floating-point sum, which differs
-between processors, does not reach the files.
+Floating-point sums differ in their last bit between processors. So that the files do not, levels are summed in whole
+numbers and gains are rounded.
 """
 
 import math
@@ -25,13 +25,13 @@ RATE = 44_100
 """Hz, as Slakh2100."""
 
 TAIL = 2 * RATE
-"""Samples that the last notes have to die away in, after the last bar."""
+"""Samples after the last bar, in which the last notes die away."""
 
 LOUDNESS = -20
-"""Active loudness in dB that a source of level 0 is brought to, before the song's gain."""
+"""Active loudness in dB of a source of level 0, before the song's gain."""
 
 PEAK = -1.0
-"""The loudest sample of a song in dB full scale, be it in the mixture or in a stem."""
+"""The loudest sample of a song in dB full scale, in the mixture or in a stem."""
 
 SOUNDFONT = Path(pretty_midi.__file__).with_name("TimGM6mb.sf2")
 """A General MIDI SoundFont that the pretty_midi wheel carries."""
@@ -40,7 +40,7 @@ DRUM_BANK = 128
 """The SoundFont's bank of drum kits; also the program number that Slakh2100 gives to drums."""
 
 FINE = 1 << 20
-"""Full scale of what the synthesiser plays: fine enough to be quantised again, coarse enough to square and sum."""
+"""Full scale of the synthesised samples: fine enough to be quantised again, coarse enough to square and sum in int64."""
 
 PCM_16 = 1 << 15
 """Full scale of the files."""
@@ -73,7 +73,7 @@ def render_song(song: Song, folder: Path) -> None:
 
 
 def synthesise(song: Song, source: Source) -> Pcm:
-    """What the SoundFont plays for a source: mono samples ``[T]``, full scale is ``FINE``, as long as song and tail."""
+    """A source played by the SoundFont: mono samples ``[T]`` of full scale ``FINE``, as long as the song and its tail."""
     synth = tinysoundfont.Synth(samplerate=RATE)
     font = synth.sfload(str(SOUNDFONT))
     drums = source.stem == "drums"
@@ -111,7 +111,7 @@ def active_loudness(samples: Pcm) -> float:
 
 
 def metadata(song: Song, gain: float) -> dict[str, Any]:
-    """The fields of Slakh2100's ``metadata.yaml``, and under ``minislakh`` what the song grew from.
+    """The fields of Slakh2100's ``metadata.yaml``, and under ``minislakh`` what the song was composed from.
 
     ``integrated_loudness`` is the active loudness (see ``active_loudness``) before ``overall_gain``, not BS.1770's.
     """
@@ -155,5 +155,5 @@ def _describe(source: Source) -> dict[str, Any]:
 
 
 def _write(path: Path, samples: Pcm) -> None:
-    """Whole numbers of 16 bits; a float32 holds each exactly."""
+    """Write 16-bit samples; a float32 holds each of them exactly."""
     audio.write(path, (samples[None] / PCM_16).astype(np.float32), RATE, subtype="PCM_16")

@@ -95,7 +95,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Song:
-    """A whole song and the numbers that it grew from; ``tempo`` in beats a minute."""
+    """A whole song and the numbers that it was composed from; ``tempo`` in beats a minute."""
 
     seed: int
     split: str
@@ -116,7 +116,7 @@ class Song:
         return tick * 60 / (BEAT * self.tempo)
 
     def activity(self, chunk: float = 3.0) -> npt.NDArray[np.bool_]:
-        """Which classes sound in each whole chunk of so many seconds: ``[chunks, stems]``, ordered as ``STEMS``."""
+        """Which classes sound in each whole chunk of ``chunk`` seconds: ``[chunks, stems]``, ordered as ``STEMS``."""
         chunks = int(self.seconds(self.stop) / chunk)
         sounding = np.zeros((chunks, len(STEMS)))
         for source in self.sources:

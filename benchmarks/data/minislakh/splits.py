@@ -1,4 +1,4 @@
-"""The three splits on disk: which track is which song, and rendering those that are missing."""
+"""The three splits on disk: which track is which song, and the rendering of missing songs."""
 
 import errno
 import multiprocessing
@@ -37,10 +37,10 @@ def render_split(
     workers: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Render the songs of a split that ``root`` lacks, in ``workers`` processes; ``progress`` hears (done, total).
+    """Render the songs of a split that ``root`` lacks, in ``workers`` processes; ``progress`` is called with (done, total).
 
-    A song's folder appears when it is complete, so a killed run is resumed by calling this again, and a song that is
-    there is left alone. Raises ``BadInputError`` for a split or a number that cannot be, ``IntegrityError`` when
+    A song's folder appears when it is complete, and a song that is there is left alone, so calling this again resumes
+    a killed run. Raises ``BadInputError`` for an unknown split or an impossible number, ``IntegrityError`` when
     ``root`` holds songs of another seed or composer.
     """
     if split not in FIRST_TRACK:
@@ -63,7 +63,7 @@ def render_split(
 
 
 def _is_rendered(root: Path, split: str, index: int, seed: int) -> bool:
-    """Whether the song is there; a complaint if another song is."""
+    """Whether the song is there; ``IntegrityError`` if its folder holds anything else."""
     folder = track_folder(root, split, index)
     if not folder.exists():
         return False
