@@ -9,6 +9,8 @@ PYTHON ?= python3
 
 GMSDI := .venv/bin/gmsdi
 UV := $(shell command -v uv || echo $(PYTHON) -m uv)
+INSTALL_UV = command -v uv >/dev/null || $(PYTHON) -m uv --version >/dev/null 2>&1 || $(PYTHON) -m pip install --quiet uv \
+	|| $(PYTHON) -m pip install --quiet --user --break-system-packages uv
 OVERRIDES = dataset=$(DATASET) launcher=$(LAUNCHER) $(if $(DATA),'data="$(DATA)"') $(if $(SYSTEMS),'system=[$(SYSTEMS)]') $(ARGS)
 
 GENERATION = $(if $(filter-out minislakh,$(DATASET)),protocol=generation)
@@ -20,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export MALLOC_MMAP_THRESHOLD_ = 4294967296
 export MALLOC_TRIM_THRESHOLD_ = 8589934592
 
-.PHONY: table-separation table-fad subfad train-mini test bench lint lock clean
+.PHONY: table-separation table-fad subfad train-mini test bench lint docs lock clean
 
 # A failed excerpt must not hide the table: the table marks what is missing, and ends with an exit code of its own. LAUNCHER=slurm waits
 # for its jobs, and makes the table here.
@@ -55,10 +57,20 @@ lint: .venv/.ready
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
+# docs/ as a site in site/; `python3 -m http.server -d site` shows it, search and all. Warnings, such as of
+# a dead link, are errors; with --quiet mkdocs would not see them.
+docs: .venv-docs/.ready
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+
+.venv-docs/.ready: requirements-docs.lock
+	$(INSTALL_UV)
+	[ -x .venv-docs/bin/python ] || $(UV) venv --quiet --python $(PYTHON) .venv-docs
+	$(UV) pip sync --quiet --python .venv-docs/bin/python --require-hashes requirements-docs.lock
+	touch $@
+
 # Exactly the locked packages, each checked by hash. ffmpeg is for museval alone (metric=[bsseval]).
 .venv/.ready: requirements.lock pyproject.toml
-	command -v uv >/dev/null || $(PYTHON) -m uv --version >/dev/null 2>&1 || $(PYTHON) -m pip install --quiet uv \
-		|| $(PYTHON) -m pip install --quiet --user --break-system-packages uv
+	$(INSTALL_UV)
 	[ -x .venv/bin/python ] || $(UV) venv --quiet --python $(PYTHON) .venv
 	$(UV) pip sync --quiet --python .venv/bin/python --require-hashes requirements.lock
 	$(UV) pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
@@ -71,6 +83,8 @@ lint: .venv/.ready
 lock:
 	$(UV) pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-annotate --quiet --output-file requirements.lock
+	$(UV) pip compile --group docs --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet \
+		--output-file requirements-docs.lock
 
 clean:
-	rm -rf .venv data results/runs
+	rm -rf .venv .venv-docs site data results/runs

@@ -23,13 +23,13 @@ from gmsdi.system import Separator
 from gmsdi.trained import Trained
 
 KIND = "demucs"
-"""Of its checkpoints."""
+"""What the manifests of its checkpoints call them."""
 
 GROUP = 4
 """Songs that trade sources among them."""
 
 QUIET = 1e-5
-"""Deviation of a mixture that is as good as silent; added to what a mixture is divided by, as in the package."""
+"""Added to a mixture's deviation before the mixture is divided by it, as in the package: silence has none."""
 
 
 class ConditionalDemucs(nn.Module):
@@ -70,11 +70,12 @@ class ConditionalDemucs(nn.Module):
 
 @dataclass(frozen=True)
 class Orderless(Objective):
-    """The mean absolute error of the sources that are not given, those and their remixes as the package's own training has them.
+    """The mean absolute error of the sources that are not given. Remixes and levels are those of the package's own training.
 
-    A mixture comes without any source as often as ``alone`` says; else a number of sources from 1 to K − 1, all equally likely, and any
-    of that many. As often as ``remix`` says, a group of four songs trades sources, which tells nothing of how sources depend on each
-    other. Each source is turned upside down in half of the cases, and scaled by a factor from ``scale``.
+    With the probability ``alone`` no source is given beside the mixture; else 1 to K − 1 of them, each number equally likely, and each
+    choice of so many. With the probability ``remix`` a group of four songs trades sources; such mixtures tell nothing of how the
+    sources of a song depend on each other. Each source is turned upside down in half of the cases, and scaled by a factor from
+    ``scale``.
     """
 
     alone: float = 0.5
@@ -116,7 +117,7 @@ class Orderless(Objective):
 
 
 def missing_error(model: nn.Module, sources: Tensor, given: Tensor) -> Tensor:
-    """The mean absolute error ``[B]`` of those of ``sources`` ``[B, K, T]`` that are not ``given`` ``[B, K]``."""
+    """The mean absolute error ``[B]`` over the ``sources`` ``[B, K, T]`` that are not ``given`` ``[B, K]``."""
     estimates = model(sources.sum(dim=1), sources, given)
     errors = (estimates - sources).abs().mean(dim=-1)  # [B, K]
     missing = (~given).to(errors)

@@ -1,8 +1,8 @@
 """Demucs + Gibbs: a separation that is made better source by source, each time from the mixture and the others' estimates.
 
 Source: Manilow et al., "Improving Source Separation by Explicitly Modeling Dependencies between Sources" (ICASSP 2022): block Gibbs
-sampling with an orderless NADE, up to 512 steps. How sources are chosen is not published. ``annealed`` is a choice with a precedent,
-that of Coconet (Huang et al., "Counterpoint by Convolution", ISMIR 2017, after Yao et al. 2014), and declared as ours.
+sampling with an orderless NADE, up to 512 steps. How a step's sources are chosen is not published. ``Annealed`` is our choice, with a
+precedent in Coconet (Huang et al., "Counterpoint by Convolution", ISMIR 2017, after Yao et al. 2014).
 """
 
 from collections.abc import Callable
@@ -41,8 +41,8 @@ class Annealed:
 class Gibbs:
     """How to sample. ``block`` is how many sources are estimated at once; None draws each by ``probability``, at least one.
 
-    ``noise`` is what is added to the sources that an estimate goes by, as a share of the mixture's level, times the ``probability``:
-    errors of the sources that are given, which training never showed, are covered by it.
+    ``noise``, a share of the mixture's level, times the ``probability``, is added to the sources that an estimate goes by. It covers
+    their errors: in training the sources that were given had none.
     """
 
     steps: int

@@ -11,9 +11,9 @@ from gmsdi.system import Generator, Request, Source
 class Borrowed(Generator):
     """Real stems in place of generated ones.
 
-    From the excerpt ``itself``: a copy, with no distance, which fits as well as music does. From elsewhere in the ``song``, where the
-    reference has nothing from: real against real, as far as other music of a song is. From ``others``: each stem sounds right, and
-    fits neither what is given nor the other stems. A metric that cannot tell the last two is blind to harmony and rhythm.
+    From the excerpt ``itself``: a copy, at no distance, which fits as well as music does. From elsewhere in the ``song``, from chunks
+    that are not in the reference: how far real music is from other real music of its song. From ``others``: each stem sounds right, and
+    fits neither what is given nor the other stems. A metric that cannot tell the last two apart is blind to harmony and rhythm.
     """
 
     def __init__(self, source: Source) -> None:

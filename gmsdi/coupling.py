@@ -46,9 +46,9 @@ class ProportionalVariance:
 class Coupling(Posterior):
     """K sources and their mixture at once, ``[B, K + 1, T]`` with the mixture last, each with a denoiser (a prompt) of its own.
 
-    The mixture is that of the sources and of stems that are given: ``mixture`` is their clean sum g ``[B, T]``, zeros when everything
-    is to be generated, and ``given_noise`` ``[B, T]`` the sum of their noises at σ = 1, the same at every level, as on one path of the
-    probability flow.
+    The mixture that is sampled holds the K sources and the stems that are given. ``mixture`` is the clean sum g ``[B, T]`` of the given
+    stems alone, zeros when everything is to be generated. ``given_noise`` ``[B, T]`` is the sum of their noises at σ = 1; it is the
+    same at every level, as on one path of the probability flow.
     """
 
     given_noise: torch.Tensor
@@ -86,9 +86,9 @@ class CoupledEstimates(Coupling):
     in r, so these estimates and what is given add up at every step, and what is given needs no noise either.
 
     ρ = 1 + (σ / ``trusted``)²: far above ``trusted`` the mixture follows its sources, far below they are equals. It is there for a
-    fault that ties between independent models have, equation (2), too: of Gaussians of deviations a and b with y = g + x, x has the
-    mean −g a² / (a² + b²): it takes away from what is given. A network of mixtures is no better while noise hides from it what is
-    given, and a stem that begins as −g stays so.
+    fault that all ties between independent models have, equation (2), too. Take Gaussians of deviation a for x and b for y, tied by
+    y = g + x: then x has the mean −g a² / (a² + b²), so it takes away from what is given. A network of mixtures does no better while
+    noise hides from it what is given, and a stem that begins as −g stays so.
     """
 
     trusted: float

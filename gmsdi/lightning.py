@@ -239,7 +239,7 @@ class _View:
 
 
 def _view(value: Any) -> _View | None:
-    """The view that a record describes; None for anything but a plain tensor or parameter (of no lazy conjugate, say)."""
+    """The view that a record describes; None for what is no plain tensor or parameter, such as a lazy conjugate."""
     match value:
         case Record(path="torch._utils._rebuild_parameter", arguments=(Record() as data, _, _)):
             value = data
@@ -389,7 +389,7 @@ FIXED: dict[str, tuple[Any, Any]] = {
     "use_classifier_free_guidance": (False, False),
     "diffusion_dynamic_threshold": (0.0, 0.0),
 }
-"""The arguments that all of MSDM's networks have the same value of: the package's default, and that value."""
+"""The arguments that are the same in all of MSDM's networks: for each the package's default, and MSDM's value."""
 
 
 def to_checkpoint(read: LightningCheckpoint, stem: str | None = None) -> tuple[dict[str, Tensor], Manifest]:
@@ -434,7 +434,7 @@ def to_checkpoint(read: LightningCheckpoint, stem: str | None = None) -> tuple[d
 
 
 def _alike(value: Any, example: Any) -> bool:
-    """Whether a value has the type of the example, and a list's values that of the example's first."""
+    """Whether a value has the type of the example; of lists, whether all values have the type of the example's first."""
     if isinstance(example, list):
         return isinstance(value, list) and all(isinstance(item, type(example[0])) for item in value)
     return isinstance(value, type(example))

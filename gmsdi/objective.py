@@ -32,8 +32,8 @@ class Objective(ABC):
     def losses(self, model: nn.Module, batch: Batch, mine: slice, generator: torch.Generator) -> Tensor:
         """The loss ``[b]`` of the items ``mine`` of a batch, those that this process computes.
 
-        Random numbers come from ``generator``, on the model's device, and are drawn for all items: what one is given depends on
-        nobody's share.
+        Random numbers come from ``generator``, on the model's device, and are drawn for the whole batch, so an item meets the same
+        ones however the batch is shared among processes.
         """
 
 
@@ -73,9 +73,9 @@ def _null(model: Denoiser, batch: Batch) -> Tensor:
 class Validation:
     """The loss of a denoiser on fixed signals under fixed noise, at every one of ``sigmas`` and on average over them.
 
-    ``others`` are embeddings that are not the signals' own, by name (null, wrong): for each, how much more is lost with it than with
-    the right one. A prompt is nearly ignored at first, and the loss alone does not show it. The null prompt that a network has
-    learned takes the place of ``others["null"]``.
+    ``others`` are embeddings that are not the signals' own, by name (null, wrong). For each it is measured how much larger the loss is
+    than with the right embedding: a network nearly ignores its prompts at first, which the loss alone does not show. The null prompt
+    that a network has learned takes the place of ``others["null"]``.
     """
 
     batch: Batch

@@ -1,7 +1,7 @@
 """What couples the sources of a mixture y = Σ_k x_k while they are sampled: the drift dx/dσ of the probability flow, given y.
 
-With s_k = (x_k − D_k(x_k, σ)) / σ, which is −σ times the score of source k, all of them are a function of the sources' own drifts s and
-of what the mixture lacks.
+Each posterior makes its drift of the sources' own drifts, s_k = (x_k − D_k(x_k, σ)) / σ, which are −σ times their scores, and of what
+the sources lack of the mixture.
 """
 
 from abc import ABC, abstractmethod
@@ -24,7 +24,8 @@ class Posterior(ABC):
     def drift(self, x: torch.Tensor, sigma: float, below: float) -> tuple[torch.Tensor, torch.Tensor]:
         """The state (which a constraint may have changed) and its drift dx/dσ from ``sigma`` to ``below``, ``[B, K, T]`` each.
 
-        Euler's step needs the drift at ``sigma`` alone; who solves a step exactly gives the mean drift of the way to ``below``.
+        For Euler's step it is the drift at ``sigma``, whatever ``below`` is. A posterior that solves a step exactly returns the mean
+        drift on the way to ``below``.
         """
 
     def _own(self, x: torch.Tensor, sigma: float) -> torch.Tensor:
@@ -59,12 +60,13 @@ class ExactDirac(Dirac):
     """``Dirac`` with the estimates D_k frozen for a step and the rest of its drift solved exactly: no step is too large.
 
     Not in the paper. With frozen D the drift of the free sources, (x_k − D_k − x_c + D_c) / σ with x_c = y − Σ_{l≠c} x_l, is linear,
-    and zero at x̂_k = D_k + (y − Σ_l D_l) / K, the very estimates of ``Projected``. On the way there, with δ_k = x_k − x̂_k, the mean of
-    the K − 1 free δ_k (and with it the constrained source, which is what they leave) shrinks by (σ'/σ)^K and what they differ from it
-    by σ'/σ. For that K-fold rate Euler's steps need K (1 − σ'/σ) < 2. In the first order of 1 − σ'/σ this is ``Dirac``.
+    and zero at x̂_k = D_k + (y − Σ_l D_l) / K, the very estimates of ``Projected``. Let δ_k = x_k − x̂_k. On the way to σ' the mean of
+    the K − 1 free δ_k shrinks by (σ'/σ)^K, and so does δ of the constrained source, −(K − 1) times that mean. What the free δ_k
+    differ from their mean shrinks by σ'/σ. The first rate makes Euler's steps unstable unless K (1 − σ'/σ) < 2. In the first order
+    of 1 − σ'/σ this is ``Dirac``.
 
-    What stays is the constraint's own fault: all noise adds up to zero, so the constrained source carries that of all others,
-    √(K − 1) σ, and its denoiser is told σ.
+    What stays is a fault of the constraint itself. The noise of all sources adds up to zero, so the constrained source carries the
+    noise of all others, √(K − 1) σ, while its denoiser is told σ.
     """
 
     def drift(self, x: torch.Tensor, sigma: float, below: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -112,8 +114,8 @@ class Projected(Posterior):
     But here every source keeps noise of its own, of the level that its denoiser is told; no source is special; and no mode is stiff.
     The estimates add up to the mixture at every step, so the result does, too.
 
-    How much of the noise is fresh after a step, ``Sampler.renoise``, decides what is drawn: none of it, a sample; all of it, close to
-    the posterior's mean, at the fewest evaluations.
+    ``Sampler.renoise``, the share of the noise that is fresh after a step, decides what is drawn: with 0 a sample; with 1 something
+    close to the posterior's mean, in the fewest evaluations.
     """
 
     def drift(self, x: torch.Tensor, sigma: float, below: float) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""The processes of one training, as ``torchrun`` starts them. In a single process every function here does the obvious thing.
+"""The processes of one training, as ``torchrun`` starts them. A single process is the first, has all items, and agrees with itself.
 
 All of them run the same program; the first one speaks, writes and decides for all.
 """
@@ -12,8 +12,8 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
-# Imported before there is a process group: else an optimizer would import it, it would keep the group as a default argument, and the
-# group's threads would live into the exit of the process, which they can abort.
+# Imported before there is a process group. An optimizer imports it, too, but later: then it would keep the group as a default argument,
+# and the group's threads would still run when the process exits, which they can abort.
 import torch.distributed.nn
 from torch import Tensor
 
@@ -52,7 +52,7 @@ def first() -> bool:
 
 
 def share(items: int) -> slice:
-    """The items that are this process's: as many as any other's, up to one. ``BadInputError`` when some would have none."""
+    """The items of a batch that this process computes. Shares differ by one item at most; ``BadInputError`` if one had none."""
     processes, rank = count(), dist.get_rank() if dist.is_initialized() else 0
     if items < processes:
         raise BadInputError(f"a batch of {items} for {processes} processes; take a larger batch_size or fewer of them")
@@ -60,7 +60,7 @@ def share(items: int) -> slice:
 
 
 def agreed(value: T) -> T:
-    """The first's value, for all."""
+    """The ``value`` that the first process has, in every process."""
     if not dist.is_initialized():
         return value
     said = [value]

@@ -41,7 +41,8 @@ def _rest(k: int, descriptions: Sequence[str]) -> str:
 def encode(prompts: Sequence[Prompt], encoder: TextEncoder, null: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The positive and the negative embeddings, ``[K, L, F]`` each, as ``gmsdi.denoiser.prompted`` takes them.
 
-    ``null`` ``[L, F]`` is the null prompt that the denoiser has learned (``Denoiser.null``); the encoder's own is unknown to it then.
+    ``null`` ``[L, F]`` is the null prompt that the denoiser has learned (``Denoiser.null``). It takes the place of the encoder's, which
+    such a denoiser has never seen.
     """
     texts = [prompt.positive for prompt in prompts] + [prompt.negative for prompt in prompts]
     embeddings = encoder.encode(texts)  # [2K, L, F]

@@ -20,13 +20,13 @@ MOST_CHURN = math.sqrt(2) - 1
 
 
 LOUDEST = 10.0
-"""How many times the noise and the mixture together a source may be above full scale, which no estimate exceeds."""
+"""A source is sound while its RMS is at most this many times that of noise and mixture together, plus 1, which no estimate exceeds."""
 
 logger = logging.getLogger(__name__)
 
 
 class Diverged(GmsdiError):
-    """A state that is not finite any more, or louder than any sources could be: the excerpt failed, and says at which noise level."""
+    """The state is not finite any more, or louder than any sources could be. The message says at which noise level."""
 
 
 class Streams:

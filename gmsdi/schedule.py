@@ -14,7 +14,8 @@ from gmsdi.errors import BadInputError
 def karras(steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> torch.Tensor:
     """``steps`` levels from ``sigma_max`` down to ``sigma_min`` and a final 0, so that there are ``steps`` steps. ``[steps + 1]``
 
-    EDM, equation 5; float64, for a sampler of hundreds of steps adds them up. ``BadInputError`` for what is no way down.
+    EDM, equation 5. In float64, because a sampler of hundreds of steps adds up their differences. Raises ``BadInputError`` unless
+    there is at least one step and 0 < ``sigma_min`` ≤ ``sigma_max`` < ∞.
     """
     if not (steps >= 1 and 0 < sigma_min <= sigma_max < math.inf):
         raise BadInputError(

@@ -35,8 +35,8 @@ def separate_song(
 ) -> audio.Samples:
     """The stems ``[K, T]`` of a song ``[channels, T]`` at ``rate`` Hz, in the order of ``gmsdi.STEMS``.
 
-    The separator holds ``batch_size`` chunks at a time; ``advance`` is told of every few that are done, ``count_chunks`` in all. What
-    comes out does not depend on the batches: each chunk's noise is that of ``seed``, the song's content and the chunk's place in it.
+    The separator gets ``batch_size`` chunks at a time. After each batch ``advance`` is told how many chunks it had; all of them are
+    ``count_chunks``. The stems do not depend on the batches: a chunk's noise is seeded by ``seed``, the song's content and its place.
     """
     mixture = _at_rate(audio.mono(samples), rate, SAMPLE_RATE, _frames(samples.shape[1], rate))[0]
     stems = np.empty((len(STEMS), max(len(mixture), CHUNK)), dtype=np.float32)
@@ -55,7 +55,7 @@ def count_chunks(frames: int, rate: int) -> int:
 
 
 def chunk_starts(frames: int) -> list[int]:
-    """Where the chunks of ``frames`` samples start: as few as can overlap by ``OVERLAP``, evenly spread up to the end.
+    """Where the chunks of a song of ``frames`` samples start: the fewest that overlap by ``OVERLAP`` or more, evenly spread.
 
     So only a song that is shorter than a chunk has silence appended.
     """

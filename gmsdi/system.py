@@ -54,7 +54,7 @@ class System:
 
     @classmethod
     def passes(cls, stems: int) -> int | None:
-        """How often an item goes through a network in one step, for so many stems; None for what does not walk down noise levels."""
+        """How often an item goes through a network in one step, for so many stems; None if it does not walk down noise levels."""
         return None
 
 
@@ -138,7 +138,7 @@ class Derived(ABC):
         return tuple(stem for stem in STEMS if all(stem in each for each in inputs))
 
     def identity(self) -> Any:
-        """What decides the output beside the class and what the inputs are, for JSON; never their names."""
+        """What decides the output besides the class and the identities of the inputs, as JSON can hold it. Names take no part."""
         return {}
 
 

@@ -15,7 +15,7 @@ SEPARATOR = ", "
 
 
 class TextEncoder(Protocol):
-    """A prompt at a time: what a prompt is encoded to does not depend on the others. ``""`` is the null prompt."""
+    """Encodes each prompt by itself: its embedding does not depend on the other prompts of a call. ``""`` is the null prompt."""
 
     @property
     def features(self) -> int:

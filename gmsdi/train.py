@@ -92,10 +92,9 @@ def train(
     """Train ``model`` in place, or go on with the training that ``folder`` holds.
 
     ``data`` gives the batch of a step, the same whenever it is asked; ``validate`` judges the averaged weights;
-    ``identity``, plain values, is what else a training must have in common with the one that it goes on with.
+    ``identity`` holds plain values that must be equal, as the config must, to those of the training that is gone on with.
 
-    Several processes must give the same arguments, a ``folder`` that they share among them; the first alone validates, writes and
-    reports.
+    Several processes must give the same arguments, and share the ``folder``. The first alone validates, writes and reports.
 
     Raises ``BadInputError`` when the folder's training is another one, ``IntegrityError`` when its state is damaged, and
     ``GmsdiError`` when the loss is not finite any more.

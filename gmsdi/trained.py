@@ -19,7 +19,7 @@ class Trained(System):
 
     @classmethod
     def identify(cls, **arguments: Any) -> dict[str, Any]:
-        """Weights do not tell of what network they are, so what their manifests say of it counts, too."""
+        """Of the manifests, too: the same weights in another network are another system."""
         manifests = [checkpoint.read_manifest(path) for path in cls.weights(**arguments)]
         return {**super().identify(**arguments), "networks": [manifest.config for manifest in manifests]}
 

@@ -9,7 +9,7 @@ from gmsdi.unet.config import UNetConfig
 
 
 class Nested(nn.Module):
-    """A module under a dotted path: ``audio-diffusion-pytorch`` wraps it in others, which here are but part of its name."""
+    """A module whose parameters are named as if it lay in others, ``path``, as it does in ``audio-diffusion-pytorch``."""
 
     def __init__(self, path: str, module: nn.Module) -> None:
         super().__init__()

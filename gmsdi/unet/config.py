@@ -11,8 +11,8 @@ from gmsdi.errors import BadInputError
 class UNetConfig:
     """By default MSDM's network: 4 ``in_channels`` for MSDM, 1 for Weakly MSDM and for a model of mixtures.
 
-    ``factors``, ``num_blocks`` and ``attentions`` have a value a level, finest first; ``multipliers`` has one more, the first for
-    the patches. Raises ``BadInputError`` for values that make no network.
+    ``factors``, ``num_blocks`` and ``attentions`` have a value for each level, the finest first; ``multipliers`` has one more in front,
+    for the patches. Raises ``BadInputError`` for values that make no network.
     """
 
     in_channels: int
@@ -66,7 +66,7 @@ class UNetConfig:
 
     @property
     def stride(self) -> int:
-        """The samples that one step of the bottleneck spans; a signal's length is a multiple of it."""
+        """The samples that one step of the bottleneck spans; a signal's length must be a multiple of it."""
         return self.patch_factor * math.prod(self.factors)
 
     @property
