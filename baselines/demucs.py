@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from gmsdi import SAMPLE_RATE, STEMS, checkpoint
 from gmsdi.errors import BadInputError, one_line
 from gmsdi.objective import Batch, Objective, Row
+from gmsdi.precision import reduced
 from gmsdi.system import Batch as Excerpts
 from gmsdi.system import Separator
 from gmsdi.trained import Trained
@@ -181,7 +182,7 @@ class DemucsSeparator(Trained, Separator):
 
     def separate(self, batch: Excerpts) -> Tensor:
         device = batch.mixtures.device
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
+        with reduced(device, self.bf16):
             return self.estimate(self.model.to(device), batch)
 
     def estimate(self, model: ConditionalDemucs, batch: Excerpts) -> Tensor:

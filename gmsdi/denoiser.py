@@ -29,13 +29,17 @@ class Denoiser(nn.Module):
         return learned
 
     def forward(self, x: torch.Tensor, sigma: torch.Tensor, **condition: Any) -> torch.Tensor:
-        """The clean estimate ``[B, C, T]`` of ``x`` ``[B, C, T]`` at levels ``sigma`` ``[B]``."""
+        """The clean estimate ``[B, C, T]`` of ``x`` ``[B, C, T]`` at levels ``sigma`` ``[B]``.
+
+        Where the network is asked with P prompts for each of ``x``, all P estimates of one after the other's: ``[B · P, C, T]``.
+        """
         level = sigma.to(x.dtype)[:, None, None]  # [B, 1, 1]
         total = (level**2 + self.sigma_data**2).sqrt()
         skip = self.sigma_data**2 / total**2
         out = level * self.sigma_data / total
-        estimate = skip * x + out * self.network(x / total, sigma.to(x.dtype).log() / 4, **condition)
-        return estimate.clamp(-1, 1)
+        answers = self.network(x / total, sigma.to(x.dtype).log() / 4, **condition)  # [B · P, C, T]
+        answers = answers.unflatten(0, (len(x), -1))  # [B, P, C, T]
+        return torch.addcmul((skip * x)[:, None], out[:, None], answers).clamp(-1, 1).flatten(0, 1)
 
     def loss(self, clean: torch.Tensor, sigma: torch.Tensor, noise: torch.Tensor, **condition: Any) -> torch.Tensor:
         """The weighted squared error of each item, ``[B]`` (EDM, equation 2 with λ(σ) = (σ² + σ_data²) / (σ σ_data)²)."""
@@ -65,16 +69,14 @@ def prompted(denoiser: Denoiser, positive: torch.Tensor, negative: torch.Tensor,
     ``positive`` and ``negative`` are the embeddings ``[K, L, F]`` of the sources' prompts and of what must not be in them; ``guidance``
     is w in D_neg + w (D_pos − D_neg). All 2K of them go through the network in one call.
     """
-    embeddings = torch.cat([positive, negative])  # [2K, L, F]
+    embeddings = torch.stack([positive, negative], dim=1)  # [K, 2, L, F]
 
     def denoise(x: torch.Tensor, sigma: float) -> torch.Tensor:
         batch, sources, length = x.shape
-        inputs = (
-            x.transpose(0, 1).repeat(2, 1, 1).reshape(2 * sources * batch, 1, length)
-        )  # prompts outside, items inside
-        condition = embeddings.repeat_interleave(batch, dim=0)  # [2K · B, L, F]
+        inputs = x.reshape(batch * sources, 1, length)
+        condition = embeddings.repeat(batch, 1, 1, 1).flatten(0, 1)  # [B · K · 2, L, F]
         estimates = denoiser(inputs, inputs.new_full((len(inputs),), sigma), embedding=condition)
-        wanted, unwanted = estimates.view(2, sources, batch, length).transpose(1, 2)  # [B, K, T] each
+        wanted, unwanted = estimates.view(batch, sources, 2, length).unbind(dim=2)  # [B, K, T] each
         return unwanted + guidance * (wanted - unwanted)
 
     return denoise

@@ -15,6 +15,7 @@ from gmsdi.denoiser import SourceDenoiser, prompted
 from gmsdi.errors import BadInputError
 from gmsdi.model import build_encoder, load_denoiser
 from gmsdi.posterior import Posterior
+from gmsdi.precision import reduced
 from gmsdi.prompts import Prompt, encode, join, one_against_rest
 from gmsdi.sampler import Sampler, Streams
 from gmsdi.system import Generator, Request
@@ -39,7 +40,7 @@ class DiffusionGenerator(Trained, Generator):
 
     def sample(self, posterior: Posterior, start: Tensor, streams: Streams) -> Tensor:
         """A sample ``[B, sources, T]`` of ``posterior``, from ``start`` of the same shape."""
-        with torch.autocast(start.device.type, torch.bfloat16, enabled=self.bf16):
+        with reduced(start.device, self.bf16):
             return self.sampler.sample(posterior, self.sigmas, start, streams)
 
 

@@ -14,6 +14,7 @@ import torch
 
 from gmsdi.errors import BadInputError, GmsdiError
 from gmsdi.posterior import Posterior
+from gmsdi.threads import side_by_side
 
 MOST_CHURN = math.sqrt(2) - 1
 """A step's noise level is raised by this fraction at most (EDM)."""
@@ -42,7 +43,7 @@ class Streams:
     def noise(self, like: torch.Tensor) -> torch.Tensor:
         """Standard normal noise of the shape, on the device and in the precision of ``like`` ``[B, K, T]``."""
         dtype = np.float64 if like.dtype == torch.float64 else np.float32
-        items = [generator.standard_normal(like.shape[1:], dtype=dtype) for generator in self._generators]
+        items = side_by_side(lambda stream: stream.standard_normal(like.shape[1:], dtype=dtype), self._generators)
         return torch.from_numpy(np.stack(items)).to(like)
 
     def uniform(self, like: torch.Tensor) -> torch.Tensor:

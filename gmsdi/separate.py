@@ -15,6 +15,7 @@ from gmsdi.denoiser import SourceDenoiser, prompted
 from gmsdi.errors import BadInputError
 from gmsdi.model import build_encoder, load_denoiser
 from gmsdi.posterior import Posterior
+from gmsdi.precision import reduced
 from gmsdi.prompts import Prompt, encode, extraction, one_against_rest
 from gmsdi.sampler import Sampler, Streams
 from gmsdi.system import Batch, Separator
@@ -27,7 +28,8 @@ MakePosterior = Callable[[SourceDenoiser, torch.Tensor], Posterior]
 class DiffusionSeparator(Trained, Separator):
     """A separator that walks trained denoisers down the noise levels ``sigmas`` ``[steps + 1]``, towards a posterior of the sources.
 
-    With ``bf16`` the networks compute in bfloat16 where that is enough; the sampler's own arithmetic stays float32.
+    With ``bf16`` the networks compute in bfloat16 where that is enough and the device has it, see ``gmsdi.precision``; the sampler
+    itself stays in float32.
     """
 
     def __init__(self, posterior: MakePosterior, sigmas: torch.Tensor, sampler: Sampler, bf16: bool) -> None:
@@ -40,7 +42,7 @@ class DiffusionSeparator(Trained, Separator):
         """A sample ``[B, sources, T]`` of the sources of ``mixtures`` ``[B, T]``."""
         noise = streams.noise(mixtures[:, None].expand(-1, sources, -1))
         start = float(self.sigmas[0]) * noise
-        with torch.autocast(mixtures.device.type, torch.bfloat16, enabled=self.bf16):
+        with reduced(mixtures.device, self.bf16):
             return self.sampler.sample(self.posterior(denoise, mixtures), self.sigmas, start, streams)
 
 

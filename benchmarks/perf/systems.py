@@ -1,31 +1,36 @@
-"""The diffusion systems of a table as they are configured: seconds per chunk, and how many evaluations those are."""
+"""The diffusion systems of a table as they are configured: seconds per chunk, how many evaluations those are, and float32 beside it."""
 
 import copy
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from hydra.utils import get_class
 from omegaconf import DictConfig
 from torch import Tensor
-from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.nn.modules.module import register_module_forward_hook
 
 from benchmarks import config
 from benchmarks.data.dataset import Dataset
+from benchmarks.perf.networks import medians
 from benchmarks.plan.units import Protocol
 from gmsdi import audio
 from gmsdi.denoiser import Denoiser, SourceDenoiser
 from gmsdi.errors import GmsdiError
 from gmsdi.posterior import Posterior
+from gmsdi.precision import computes_bfloat16, features
 from gmsdi.separate import DiffusionSeparator
 from gmsdi.system import Batch
 
 SONGS = 2
 WARM_UP = 2
-"""Steps of a sampler, before any are timed."""
+"""Steps of a sampler, before any are timed; as many are compared in both precisions."""
+
+REPEATS = 3
 
 
 @dataclass
@@ -44,12 +49,14 @@ class Speed:
     seconds: float  # of all of them together
     calls: int  # of the sampler's denoiser; each chunk takes part in all of them
     evaluations: int  # of networks, over all chunks
+    float32: float  # how many times as long it takes in float32
 
     def line(self, label: str) -> str:
         """The result for a person."""
         return (
             f"{label}: {self.seconds / self.chunks:.2f} s a chunk; {self.calls} denoiser calls and "
-            f"{self.evaluations / self.chunks:g} network evaluations a chunk, {self.evaluations / self.seconds:.1f} evaluations/s"
+            f"{self.evaluations / self.chunks:g} network evaluations a chunk, {self.evaluations / self.seconds:.1f} evaluations/s; "
+            f"in float32 {self.float32:.2f} times as long"
         )
 
 
@@ -63,8 +70,18 @@ def report() -> None:
         f"systems on {count} chunks of {samples} samples ({samples / batch.rate:.2f} s) of {settings.dataset.title}, "
         f"{device}, {torch.get_num_threads()} threads"
     )
+    print(processor(torch.device(device)))
     for line in measured(settings.systems, batch):
         print(line, flush=True)
+
+
+def processor(device: torch.device) -> str:
+    """The CPU, what it has for bfloat16, and what networks for which it is wanted compute in on ``device``."""
+    names = {"avx512_f": "AVX-512", "avx512_bf16": "AVX-512 BF16", "amx_bf16": "AMX BF16"}
+    found = [name for feature, name in names.items() if feature in features()]
+    precision = "bfloat16" if computes_bfloat16(device) else "float32"
+    cpu = torch.cpu.get_capabilities().get("cpu_name", "a CPU without a name")
+    return f"{cpu}, {', '.join(found) or 'no AVX-512'}; networks compute in {precision} on {device.type}"
 
 
 def measured(systems: DictConfig, batch: Batch) -> Iterator[str]:
@@ -108,14 +125,20 @@ def chunks(dataset: Dataset, protocol: Protocol, device: str) -> Batch:
 @torch.inference_mode()
 def measure(separator: DiffusionSeparator, batch: Batch) -> Speed:
     """The speed of a system on a batch, after a few steps on the same batch that warm it up."""
-    warm_up = copy.copy(separator)
-    warm_up.sigmas = separator.sigmas[: WARM_UP + 1]
-    warm_up.separate(batch)
+    _few_steps(separator, separator.bf16).separate(batch)
     with counting(separator) as (counted, count):
         began = time.perf_counter()
         counted.separate(batch).cpu()
         seconds = time.perf_counter() - began
-    return Speed(len(batch.seeds), seconds, count.calls, count.evaluations)
+    works = [partial(_few_steps(separator, bf16).separate, batch) for bf16 in (separator.bf16, False)]
+    configured, float32 = medians(works, REPEATS)
+    return Speed(len(batch.seeds), seconds, count.calls, count.evaluations, float32 / configured)
+
+
+def _few_steps(separator: DiffusionSeparator, bf16: bool) -> DiffusionSeparator:
+    few = copy.copy(separator)
+    few.sigmas, few.bf16 = separator.sigmas[: WARM_UP + 1], bf16
+    return few
 
 
 @contextmanager
@@ -131,11 +154,11 @@ def counting(separator: DiffusionSeparator) -> Iterator[tuple[DiffusionSeparator
 
         return separator.posterior(counted_denoise, mixture)
 
-    def count_items(module: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
-        count.evaluations += len(inputs[0]) if isinstance(module, Denoiser) else 0
+    def count_items(module: torch.nn.Module, inputs: tuple[Any, ...], estimates: Any) -> None:
+        count.evaluations += len(estimates) if isinstance(module, Denoiser) else 0
 
     counted.posterior = posterior
-    handle = register_module_forward_pre_hook(count_items)
+    handle = register_module_forward_hook(count_items)
     try:
         yield counted, count
     finally:

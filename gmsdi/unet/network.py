@@ -41,9 +41,12 @@ class UNet1d(nn.Module):
         """The output ``[B, C, T]`` for signals ``x [B, C, T]`` at noise levels ``t [B]``, given prompts ``[B, L, F]`` or none.
 
         ``t`` is what the denoiser makes of σ, commonly ``log(σ) / 4``. A network with text always reads an embedding; that of no
-        prompt is ``null``. Raises ``BadInputError`` for a signal or an embedding of a shape that it cannot read.
+        prompt is ``null``. With P prompts a signal, one signal's after the other's, ``[B · P, L, F]``, the output is ``[B · P, C, T]``.
+        Raises ``BadInputError`` for a signal or an embedding of a shape that it cannot read.
         """
         self._require_shapes(x, embedding)
+        if embedding is not None:
+            x, t = (each.repeat_interleave(len(embedding) // len(x), dim=0) for each in (x, t))
         mapping = F.silu(self.to_mapping(self.to_time(t)))  # [B, M]; every block would begin with this SiLU
         patches = fold(self.to_in(x, mapping), self.config.patch_factor)  # [B, channels, T / patch_factor]
         x, skips = patches, []

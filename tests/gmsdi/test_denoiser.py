@@ -23,13 +23,13 @@ class Constant(nn.Module):
 
 
 class Prompted(nn.Module):
-    """F = the mean of the embedding times the input: what prompts do can be followed by hand."""
+    """F = the mean of the embedding times the input, for each of its prompts: what prompts do can be followed by hand."""
 
     calls = 0
 
     def forward(self, x: torch.Tensor, time: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
         self.calls += 1
-        return embedding.mean(dim=(1, 2))[:, None, None] * x
+        return embedding.mean(dim=(1, 2))[:, None, None] * x.repeat_interleave(len(embedding) // len(x), dim=0)
 
 
 @pytest.fixture

@@ -104,8 +104,34 @@ def test_diffusion_systems_have_a_line_each_and_what_lacks_weights_says_so(nodes
 
 
 def test_the_line_is_per_chunk():
-    line = systems.Speed(chunks=2, seconds=8.0, calls=40, evaluations=640).line("GMSDI")
-    assert line == "GMSDI: 4.00 s a chunk; 40 denoiser calls and 320 network evaluations a chunk, 80.0 evaluations/s"
+    line = systems.Speed(chunks=2, seconds=8.0, calls=40, evaluations=640, float32=1.9).line("GMSDI")
+    assert line == (
+        "GMSDI: 4.00 s a chunk; 40 denoiser calls and 320 network evaluations a chunk, 80.0 evaluations/s; "
+        "in float32 1.90 times as long"
+    )
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "capability", "line"),
+    [
+        (
+            {"avx512_f": True, "avx512_bf16": True, "amx_bf16": True},
+            "AVX512",
+            "Xeon, AVX-512, AVX-512 BF16, AMX BF16; bfloat16",
+        ),
+        ({"avx512_f": True, "avx512_bf16": False}, "AVX512", "Xeon, AVX-512; float32"),
+        ({"avx2": True}, "AVX2", "Xeon, no AVX-512; float32"),
+        (
+            {"avx512_f": True, "avx512_bf16": True},
+            "AVX2",
+            "Xeon, AVX-512, AVX-512 BF16; float32",
+        ),  # torch was told to go without
+    ],
+)
+def test_the_processor_is_named_with_what_it_has_for_bfloat16(capabilities, capability, line, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"cpu_name": "Xeon", "l2_cache_size": 1, **capabilities})
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert systems.processor(torch.device("cpu")).replace("networks compute in ", "") == f"{line} on cpu"
 
 
 def test_chunks_are_those_of_the_protocol(tmp_path, noise, write_track):
