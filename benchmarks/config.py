@@ -51,6 +51,8 @@ class Settings:
     store: str = MISSING
     out: str = MISSING
     tuned: str | None = None
+    baseline: str | None = None
+    reported: str | None = None
     seed: int = MISSING
     device: str = MISSING
     batch_size: int = MISSING

@@ -65,7 +65,7 @@ def test_the_table_of_the_bounds(overrides: list[str], tmp_path: Path, capsys: p
     assert "Noise test" in printed
     assert "Mixture (no separation)" in printed
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        f"separation.{suffix}" for suffix in ("md", "csv", "tex", "json", "html", "png")
+        f"separation.{suffix}" for suffix in ("md", "csv", "tex", "json", "html", "svg", "png")
     }
 
 

@@ -1,5 +1,6 @@
 """The small models that ship, the settings that they are sampled with, and where both come from."""
 
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -122,15 +123,36 @@ def test_the_ensembles_take_what_was_better_on_validation(name: str) -> None:
     assert found["on"]["dataset"] == "MiniSlakh validation"
     for stem in STEMS:
         assert found["choice"][stem] == max(found["rows"], key=lambda row: row[stem])["row"]
-    systems = {system.name: system for system in resolve_all(config.load([]).systems)}  # as they are in the table
-    members = {systems[member].id for member in config.load([]).systems[name].separator.members}
+    composed = config.load(["table=separation-all"])
+    systems = {system.name: system for system in resolve_all(composed.systems)}  # as they are in the table
+    members = {systems[member].id for member in composed.systems[name].separator.members}
     assert members <= {row["system"] for row in found["rows"]} <= {system.id for system in systems.values()}
 
 
 def test_every_row_of_the_table_can_be_made() -> None:
-    composed = config.load([])
+    composed = config.load(["table=separation-all"])
     for system in resolve_all(composed.systems):
         assert isinstance(system.derived or system.build(), Separator | Derived)
+
+
+def test_the_short_table_is_part_of_the_long_one_and_both_show_the_families_in_order() -> None:
+    short, long = (resolve_all(config.load([f"table={name}"]).systems) for name in ("separation", "separation-all"))
+    assert {system.id for system in short} < {system.id for system in long}
+    for systems in (short, long):
+        families = [family for family, _ in groupby(system.family for system in systems)]
+        assert families == ["bounds", "supervised", "MSDM", "GMSDI", "beyond the papers"]
+    papers = [system.name for system in short if system.family in ("MSDM", "GMSDI")]
+    beyond = [system.name for system in short if system.family == "beyond the papers"]
+    assert beyond == [f"{name.removesuffix('-dirac')}-projected" for name in papers]
+
+
+def test_a_family_is_no_part_of_what_a_system_is() -> None:
+    nodes = config.load(["system=[mixture,oracle-irm]"]).systems
+    usual = resolve_all(nodes)
+    for node in nodes.values():
+        node.family = None
+    assert [system.family for system in resolve_all(nodes)] == ["", ""]
+    assert [system.id for system in resolve_all(nodes)] == [system.id for system in usual]
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from benchmarks.cells.measures import Estimate, Floats, Measure, average, differ
 from benchmarks.cells.separation import (
     STATISTICS_SEED,
     Scores,
+    keys_of,
     left_out,
     notes_of,
     reported_rows,
@@ -31,7 +32,7 @@ from benchmarks.plan.systems import SystemSpec
 from benchmarks.plan.units import Plan, WorkUnit
 from benchmarks.store.journal import Record
 from benchmarks.store.store import Store
-from benchmarks.tables.table import Group, Measured, MeasuredRow, Table
+from benchmarks.tables.table import Group, Measured, MeasuredRow, Table, arrange
 from gmsdi.errors import BadInputError
 
 RESAMPLES = 100
@@ -57,6 +58,11 @@ class Row:
     def label(self) -> str:
         """What tables call it."""
         return next(iter(self.systems.values())).label
+
+    @property
+    def family(self) -> str:
+        """The block of rows that it stands in."""
+        return next(iter(self.systems.values())).family
 
 
 @dataclass(frozen=True)
@@ -135,10 +141,11 @@ def make_table(
     with progress("comparing distributions", len(rows) * len(_wanted(config["groups"]))) as advance:
         estimates = {name: maker.estimates(row, config["groups"], advance) for name, row in rows.items()}
     baseline = config["baseline"] if config["baseline"] in rows else None
-    measured = tuple(
+    measured = [
         MeasuredRow(
             name=name,
             label=row.label,
+            family=row.family,
             system=digest([system.id for system in row.systems.values()]),
             cells=tuple(
                 _cells(maker, row, group, found, estimates[baseline][g] if baseline not in (None, name) else None)
@@ -148,17 +155,23 @@ def make_table(
             expected=expected,
             units=tuple(unit.id for unit in units),
             notes=_notes(row, plan, shown, store, provenance),
+            scores=tuple(key for found in row.findings.values() for key in keys_of(found)),
             seconds=seconds_of(units, store),
         )
         for name, row in rows.items()
         for tracks, expected in [maker.counts(row, list(row.systems))]
         for units in [list(_scored_units(row, plan))]
-    )
+    ]
     groups = tuple(
-        Group(group["title"], _signature(group, used, metrics), tuple(group["columns"]), sums_up(group))
+        Group(
+            group["title"],
+            _signature(group, used, metrics),
+            tuple(group["columns"]),
+            sums_up(group),
+            used[group["measure"]][1].better,
+        )
         for group in config["groups"]
     )
-    decisive = used[config["groups"][-1]["measure"]][1]
     return Table(
         name=config["name"],
         title=config["title"],
@@ -167,8 +180,9 @@ def make_table(
         songs=count,
         protocol=plan.protocol.describe(plan.manifest.rate),
         groups=groups,
-        rows=measured,
-        baseline=rows[baseline].label if baseline else "",
+        rows=arrange(measured, groups),
+        baseline=baseline or "",
+        floor="",
         caption=tuple(_caption(config, plan, rows, estimates)),
         reported=reported_rows(
             config["reported"], [(group["measure"], list(group["columns"])) for group in config["groups"]]
@@ -176,8 +190,7 @@ def make_table(
         if config["reported"]
         else None,
         provenance=provenance,
-        better=decisive.better,
-        pieces=decisive.pieces,
+        pieces=used[config["groups"][-1]["measure"]][1].pieces,
     )
 
 
@@ -235,7 +248,9 @@ def _cells(
         tracks, expected = maker.counts(row, tasks)
         low, high = _interval(estimate, maker.measures[group["measure"]][1].least)
         chance = chance if math.isfinite(chance) else None
-        cells.append(Measured(estimate.value, low, high, tracks, expected, estimate.count, chance, estimate.reason))
+        cells.append(
+            Measured(estimate.value, low, high, tracks, expected, estimate.count, chance, reason=estimate.reason)
+        )
     return tuple(cells)
 
 

@@ -6,16 +6,17 @@ Uncertainty is over tracks: the same resamples of the tracks for every system, s
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks.cells.stats import FEWEST
 from benchmarks.metrics.frechet import Statistics, extrapolate, frechet, in_their_span
-from benchmarks.metrics.judges import Agreements, Judge
+from benchmarks.metrics.judges import Judge
 from benchmarks.metrics.kernel import Related, discrepancy
 from benchmarks.store.journal import Record
+from benchmarks.tables.table import Better
 
 Floats = npt.NDArray[np.float64]
 Read = Callable[[Record], Floats]
@@ -50,7 +51,7 @@ class Estimate:
 class Measure(ABC):
     """What a table shows of the findings of one metric."""
 
-    better: ClassVar[Literal["lower", "higher"]] = "lower"
+    better: Better = "lower"
     pieces: ClassVar[str] = "embeddings"
     least: ClassVar[float] = float("-inf")  # the lowest that the number can be
 
@@ -172,8 +173,8 @@ class Mean(Measure):
     """The mean over tracks of a ``quantity`` that a metric gives of each excerpt, such as an agreement; undefined ones are left out."""
 
     quantity: str
+    better: Better = "higher"
 
-    better = "higher"
     pieces = "excerpts"
 
     @property
@@ -181,8 +182,7 @@ class Mean(Measure):
         return "mean-over-songs"
 
     def full_signature(self, judge: Judge) -> str:
-        assert isinstance(judge, Agreements)
-        return f"{judge.respects[self.quantity].signature} {self.signature}"
+        return f"{judge.columns[self.quantity]} {self.signature}"
 
     def __call__(
         self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read, related: Related | None = None

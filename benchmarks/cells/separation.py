@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import yaml
@@ -18,6 +18,7 @@ from benchmarks.run.job import Job
 from benchmarks.run.score import from_json, score_key
 from benchmarks.store.journal import Record
 from benchmarks.store.store import Store
+from benchmarks.tables import wording
 from benchmarks.tables.table import (
     COLUMNS,
     Group,
@@ -27,9 +28,10 @@ from benchmarks.tables.table import (
     ReportedRow,
     ReportedSection,
     Table,
+    arrange,
 )
 from gmsdi import STEMS
-from gmsdi.errors import BadInputError
+from gmsdi.errors import BadInputError, near
 
 STATISTICS_SEED = 0
 """Of bootstrap and sign flips: a table is the same each time it is made."""
@@ -60,8 +62,10 @@ def make_table(
             )
     shown = {group.metric: metrics[group.metric] for group in groups}  # what else is configured says nothing of a row
     scores = {system.id: scores_of(system, plan, shown, store) for system in plan.systems}
-    baseline = next((system for system in plan.systems if system.name == config["baseline"]), None)
-    rows = tuple(_row(system, baseline, groups, plan, metrics, scores, store, provenance) for system in plan.systems)
+    named = {system.name: system for system in plan.systems}
+    baseline, floor = named.get(config["baseline"]), named.get(config.get("floor", ""))
+    columns = tuple(Group(group.title, metrics[group.metric].columns[group.column]) for group in groups)
+    rows = [_row(system, baseline, floor, groups, plan, metrics, scores, store, provenance) for system in plan.systems]
     return Table(
         name=config["name"],
         title=config["title"],
@@ -69,10 +73,11 @@ def make_table(
         dataset_digest=plan.manifest.digest,
         songs=len(plan.tracks),
         protocol=plan.protocol.describe(plan.manifest.rate),
-        groups=tuple(Group(group.title, metrics[group.metric].columns[group.column]) for group in groups),
-        rows=rows,
-        baseline=baseline.label if baseline else "",
-        caption=_caption(plan, config["baseline"], baseline),
+        groups=columns,
+        rows=arrange(rows, columns),
+        baseline=baseline.name if baseline else "",
+        floor=floor.name if floor else "",
+        caption=_caption(plan, config["baseline"], baseline, floor),
         reported=reported_rows(config["reported"], [(f"{group.metric} {group.column}", COLUMNS) for group in groups])
         if config["reported"]
         else None,
@@ -110,6 +115,7 @@ def headline(system: SystemSpec, job: Job) -> str:
 def _row(
     system: SystemSpec,
     baseline: SystemSpec | None,
+    floor: SystemSpec | None,
     groups: Sequence[ColumnGroup],
     plan: Plan,
     metrics: dict[str, Metric],
@@ -118,21 +124,28 @@ def _row(
     provenance: Record,
 ) -> MeasuredRow:
     own = scores[system.id]
-    against = scores[baseline.id] if baseline and baseline.id != system.id else None
-    cells = tuple(_cells(group, metrics[group.metric], own, against, len(plan.tracks)) for group in groups)
+    against, below = (scores[other.id] if other and other.id != system.id else None for other in (baseline, floor))
+    cells = tuple(_cells(group, metrics[group.metric], own, against, below, len(plan.tracks)) for group in groups)
     scored = {track for records in own.values() for track in records}
     units = [unit for unit in plan.of_system(system) if unit.excerpt.track in scored]
     return MeasuredRow(
         name=system.name,
         label=system.label,
+        family=system.family,
         system=system.id,
         cells=cells,
         tracks=min(len(records) for records in own.values()),
         expected=len(plan.tracks),
         units=tuple(unit.id for unit in units),
         notes=tuple(notes_of(system, own, plan, metrics, store, provenance)),
+        scores=keys_of(own),
         seconds=seconds_of(units, store),
     )
+
+
+def keys_of(scores: Scores) -> tuple[str, ...]:
+    """The keys of score records, metric by metric."""
+    return tuple(record["key"] for records in scores.values() for record in records.values())
 
 
 def seconds_of(units: Sequence[WorkUnit], store: Store) -> float | None:
@@ -142,9 +155,12 @@ def seconds_of(units: Sequence[WorkUnit], store: Store) -> float | None:
 
 
 def _cells(
-    group: ColumnGroup, metric: Metric, own: Scores, against: Scores | None, expected: int
+    group: ColumnGroup, metric: Metric, own: Scores, against: Scores | None, below: Scores | None, expected: int
 ) -> tuple[Measured, ...]:
-    """The cells of one row under one group: the stems and their mean."""
+    """The cells of one row under one group: the stems and their mean.
+
+    They are tested to differ from those of ``against``, the baseline, and to be better than those of ``below``, the floor.
+    """
     tracks = sorted(own[group.metric])
     if not tracks:
         nothing = Measured(None, None, None, 0, expected, 0, reason="nothing is scored yet")
@@ -153,7 +169,8 @@ def _cells(
     statistics = TrackStatistics.of(columns, metric.pooling)
     values = statistics.cells()
     low, high = interval(statistics, STATISTICS_SEED)
-    p = _p_values(group, metric, own, against)
+    p = _p_values(group, metric, own, against, "differs")
+    p_floor = _p_values(group, metric, own, below, "greater")
     windows = sum(np.isfinite(track.values).sum(axis=1) for track in columns)  # [K]
     windows = np.append(windows, np.sum(windows))
     return tuple(
@@ -165,6 +182,7 @@ def _cells(
             expected=expected,
             windows=int(windows[c]),
             p=float(p[c]) if np.isfinite(p[c]) else None,
+            p_floor=float(p_floor[c]) if np.isfinite(p_floor[c]) else None,
             reason="" if np.isfinite(values[c]) else _reason(columns, c),
         )
         for c in range(len(COLUMNS))
@@ -175,13 +193,15 @@ def _columns(scores: Scores, group: ColumnGroup, tracks: Sequence[str]) -> list[
     return [from_json(scores[group.metric][track]["columns"][group.column]) for track in tracks]
 
 
-def _p_values(group: ColumnGroup, metric: Metric, own: Scores, against: Scores | None) -> np.ndarray:
-    """Of the paired test against the baseline on the tracks that both have: Holm over the stems, the mean on its own. ``[K + 1]``."""
+def _p_values(
+    group: ColumnGroup, metric: Metric, own: Scores, against: Scores | None, alternative: Literal["differs", "greater"]
+) -> np.ndarray:
+    """Of the paired test against another row on the tracks that both have: Holm over the stems, the mean on its own. ``[K + 1]``."""
     common = sorted(own[group.metric].keys() & against[group.metric].keys()) if against else []
     if against is None or not common:
         return np.full(len(COLUMNS), np.nan)
     ours, theirs = (TrackStatistics.of(_columns(scores, group, common), metric.pooling) for scores in (own, against))
-    p = sign_flip(ours, theirs, STATISTICS_SEED)
+    p = sign_flip(ours, theirs, STATISTICS_SEED, alternative)
     return np.append(holm(p[:-1]), p[-1])
 
 
@@ -236,7 +256,7 @@ def _other_code(verb: str, module: str, runs: set[str], store: Store, provenance
     return [f"{verb} by other code of {module} ({names}) than this ({short(here)}); store=DIR makes it anew"]
 
 
-def _caption(plan: Plan, wanted: str, baseline: SystemSpec | None) -> tuple[str, ...]:
+def _caption(plan: Plan, wanted: str, baseline: SystemSpec | None, floor: SystemSpec | None) -> tuple[str, ...]:
     chunks = sum(len(units) for (system, _), units in plan.units.items() if system == plan.systems[0].id)
     sentences = [
         f"Measured on {plan.manifest.title} {plan.manifest.split}: {len(plan.tracks)} songs, {chunks} chunks; "
@@ -246,12 +266,17 @@ def _caption(plan: Plan, wanted: str, baseline: SystemSpec | None) -> tuple[str,
     if networks := dict.fromkeys(system.about for system in plan.systems if system.about):
         sentences.append(f"Networks: {'; '.join(networks)}.")
     songs = len(plan.tracks)
+    least = len(STEMS) * (1 if floor else 2) / 2**songs  # that p of a stem can be: one-sided against the floor
     if baseline is None:
-        sentences.append(f"No tests: the baseline, {wanted}, is not among the systems.")
-    elif len(STEMS) * 2 / 2**songs < 0.05:
+        sentences.append(f"No tests that a row differs: the baseline, {wanted}, is not among the systems.")
+    if baseline is None and floor is None:
+        pass
+    elif least < wording.SIGNIFICANT:
         sentences.append("Tests: paired sign flips over songs, Holm-corrected over the stems.")
     else:
-        sentences.append(f"No test of a stem can reach p < 0.05 on {songs} songs (sign flips, Holm-corrected).")
+        sentences.append(
+            f"No test of a stem can reach p < {wording.SIGNIFICANT} on {songs} songs (sign flips, Holm-corrected)."
+        )
     return (*sentences, *left_out(plan))
 
 
@@ -275,7 +300,9 @@ def reported_rows(name: str, groups: Sequence[tuple[str, Sequence[str]]]) -> Rep
     """
     path = REPORTED / f"{name}.yaml"
     if not path.is_file():
-        raise BadInputError(f"table.reported={name}: there is no {path}")
+        raise BadInputError(
+            f"reported={name}: there is no {path}{near(name, sorted(file.stem for file in REPORTED.glob('*.yaml')))}"
+        )
     content = yaml.safe_load(path.read_text())
     figures = [{key for key in row if key not in ("label", "citation", "known")} for row in content["rows"]]
     fitting = [

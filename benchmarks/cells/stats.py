@@ -6,6 +6,7 @@ Holm (1979) corrects over the stems.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -82,10 +83,13 @@ def interval(tracks: TrackStatistics, seed: int, level: float = 0.95) -> tuple[V
     return bounds[0], bounds[1]
 
 
-def sign_flip(a: TrackStatistics, b: TrackStatistics, seed: int) -> Values:
-    """Two-sided p of the paired sign-flip test that ``a`` and ``b`` (same tracks) are the same, ``[K + 1]``.
+def sign_flip(
+    a: TrackStatistics, b: TrackStatistics, seed: int, alternative: Literal["differs", "greater"] = "differs"
+) -> Values:
+    """The p of the paired sign-flip test that ``a`` and ``b`` (same tracks) are the same, ``[K + 1]``.
 
-    Under the null hypothesis the two systems' names can be swapped on any track. Exact up to ``EXACT`` tracks.
+    Two-sided against the alternative that ``a`` differs, one-sided against that it is greater. Under the null hypothesis the two
+    systems' names can be swapped on any track. Exact up to ``EXACT`` tracks.
     """
     count = len(a.totals)
     if count <= EXACT:
@@ -96,9 +100,9 @@ def sign_flip(a: TrackStatistics, b: TrackStatistics, seed: int) -> Values:
     swap = swaps[:, :, None]
     first = pool(np.where(swap, b.totals, a.totals), np.where(swap, b.weights, a.weights), a.pooling)
     second = pool(np.where(swap, a.totals, b.totals), np.where(swap, a.weights, b.weights), a.pooling)
-    difference = np.abs(first - second)  # [R, K + 1]
+    difference = first - second if alternative == "greater" else np.abs(first - second)  # [R, K + 1]
     observed = difference[0]
-    extreme = difference >= observed - 1e-9 * np.maximum(1.0, observed)
+    extreme = difference >= observed - 1e-9 * np.maximum(1.0, np.abs(observed))
     return np.where(np.isfinite(observed), extreme.mean(axis=0), np.nan)
 
 

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from benchmarks import config
 from benchmarks.run.job import Job
 from benchmarks.tables import markdown
-from benchmarks.tables.table import Measured, MeasuredRow, Table
+from benchmarks.tables.table import Better, Measured, MeasuredRow, Table, merit
 from gmsdi import audio
 from gmsdi.errors import BadInputError, IntegrityError
 
@@ -68,7 +68,7 @@ def compose(sweep: Sweep) -> tuple[DictConfig, dict[str, tuple[str, ...]]]:
             systems[row] = {**OmegaConf.to_container(node, resolve=True), "label": row}  # type: ignore[dict-item]
             rows[row] = combination
     combined.systems = systems
-    combined.table.reported = None
+    combined.reported = None
     return combined, rows
 
 
@@ -96,7 +96,7 @@ def write(
         raise IntegrityError(f"{name}: no combination has all stems measured on all songs, so there is none to choose")
 
     def best(column: int) -> MeasuredRow:
-        return max(complete, key=lambda row: _merit(row.cells[-1][column], table))
+        return max(complete, key=lambda row: _merit(row.cells[-1][column], group.better))
 
     content = {
         "chosen": {"row": best(-1).name, "overrides": list(rows[best(-1).name])},
@@ -120,11 +120,9 @@ def write(
     return written
 
 
-def _merit(cell: Measured, table: Table) -> float:
-    """What is the higher the better, whatever the metric."""
-    if cell.value is None:
-        return float("-inf")
-    return cell.value if table.better == "higher" else -cell.value
+def _merit(cell: Measured, better: Better) -> float:
+    """What is the higher the better, whatever the metric; an undefined cell is worst."""
+    return float("-inf") if cell.value is None else merit(cell.value, better)
 
 
 def _row(row: MeasuredRow, columns: Sequence[str], combination: tuple[str, ...], job: Job) -> dict[str, Any]:

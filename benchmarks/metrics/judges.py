@@ -64,6 +64,11 @@ class Judge(ABC):
     def modules(self) -> tuple[str, ...]:
         """The modules whose code decides the findings."""
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """What of its findings is a number by itself, and the signature of each."""
+        return {}
+
     @abstractmethod
     def judge(self, piece: Piece, cache: Cache) -> Record:
         """The findings of a piece, for JSON."""
@@ -117,6 +122,10 @@ class Agreements(Judge):
         return tuple(
             dict.fromkeys([type(self).__module__, *(type(each).__module__ for each in self.respects.values())])
         )
+
+    @property
+    def columns(self) -> dict[str, str]:
+        return {name: respect.signature for name, respect in self.respects.items()}
 
     def judge(self, piece: Piece, cache: Cache) -> Record:
         given = dict(zip(piece.task.given, piece.of(piece.task.given), strict=True))

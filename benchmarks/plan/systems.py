@@ -41,6 +41,7 @@ class SystemSpec:
     row: str = ""  # the node of ``systems`` that it was made from
     lacks: str = ""  # why it cannot do its task
     borrows: Source | None = None  # see ``Generator.borrows``
+    family: str = ""  # the block of rows that tables show it in
 
     def build(self) -> Any:
         """The ``Separator`` or ``Generator`` itself. It loads weights, so this is called only where it runs."""
@@ -73,9 +74,9 @@ def resolve(name: str, node: DictConfig) -> SystemSpec:
 
 
 def resolve_all(nodes: Mapping[str, DictConfig], tasks: Sequence[Task] = ()) -> list[SystemSpec]:
-    """Resolve the nodes of ``systems`` (``label`` and ``separator`` each), as hydra composed them; they may name each other.
+    """Resolve the nodes of ``systems`` (``label``, ``separator``, and ``family`` if it has one), as hydra composed them.
 
-    With ``tasks`` each node has a ``generator`` instead, and becomes one system for each task.
+    They may name each other. With ``tasks`` each node has a ``generator`` instead, and becomes one system for each task.
 
     The identity of a system is its class and all arguments of the constructor. Defaults are filled in, objects among the arguments
     are given by their class and their own arguments, and paths by the sha256 of the files. So another default anywhere, or another
@@ -113,6 +114,7 @@ def _resolve_generator(name: str, node: DictConfig, tasks: Sequence[Task]) -> It
             row=name,
             lacks=target.lacks(task.stems, task.given),
             borrows=borrows,
+            family=_family(node),
         )
 
 
@@ -143,9 +145,23 @@ def _resolve(
             stems = derived.stems([each.system.stems for each in inputs])
         label = str(nodes[name].label)
         specs[name] = SystemSpec(
-            name, label, digest(identity), canonical(identity), config, inputs, derived, about, stems, row=name
+            name,
+            label,
+            digest(identity),
+            canonical(identity),
+            config,
+            inputs,
+            derived,
+            about,
+            stems,
+            row=name,
+            family=_family(nodes[name]),
         )
     return specs[name]
+
+
+def _family(node: DictConfig) -> str:
+    return str(node.get("family") or "")
 
 
 def _read(name: str, node: DictConfig, key: str, kinds: Any) -> tuple[Any, DictConfig, dict[str, Any]]:

@@ -18,7 +18,7 @@ from benchmarks.run.job import Headline, Job
 from benchmarks.run.launch import Launcher
 from benchmarks.store.provenance import provenance
 from benchmarks.store.store import KeepAudio, Store, open_store
-from gmsdi.errors import BadInputError
+from gmsdi.errors import BadInputError, near
 
 
 def carry_out(config: DictConfig, headline: Headline | None = None) -> tuple[Job, Failures | None]:
@@ -65,10 +65,22 @@ def dataset_of(config: DictConfig) -> Dataset:
 
 def tasks_asked(config: DictConfig) -> tuple[Task, ...]:
     """What generators are to do for the table; nothing for a table of separation."""
-    return tasks_of(table_config(config))
+    return tasks_of(described(config))
 
 
-def table_config(config: DictConfig) -> dict[str, Any]:
-    """What a config says of its table."""
+def described(config: DictConfig) -> dict[str, Any]:
+    """The table that a composed config asks for: its node of configs/table, with what ``baseline`` and ``reported`` say.
+
+    ``BadInputError`` for a ``baseline`` that is none of the systems.
+    """
     content: dict[str, Any] = OmegaConf.to_container(config.table, resolve=True)  # type: ignore[assignment]
+    if config.baseline is not None:
+        if config.baseline not in config.systems:
+            names = [str(name) for name in config.systems]
+            raise BadInputError(
+                f"baseline={config.baseline}: none of system=[{','.join(names)}]{near(config.baseline, names)}"
+            )
+        content["baseline"] = config.baseline
+    if config.reported != "auto":
+        content["reported"] = config.reported
     return content

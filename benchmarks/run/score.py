@@ -97,6 +97,7 @@ def _score(task: ScoreTask, job: Job) -> Record:
     return {
         "key": task.key,
         "metric": task.metric.signature,
+        "signatures": task.metric.columns,
         "system": task.units[0].system.id,
         "track": task.track.name,
         "units": [unit.id for unit in task.units],
@@ -114,19 +115,21 @@ def _separated(task: ScoreTask, dataset: Dataset, store: Store) -> Record:
     assert isinstance(task.metric, Metric)
     columns = task.metric(estimates, references, dataset.manifest.rate)
     stems = task.units[0].system.stems
-    return {"columns": {name: _to_json(_defined(scores, stems)) for name, scores in columns.items()}}
+    defined = {name: _to_json(_defined(scores, stems)) for name, scores in columns.items()}
+    return {"pooling": task.metric.pooling, "columns": defined}
 
 
 def _generated(task: ScoreTask, dataset: Dataset, store: Store) -> Record:
     """What is measured of each excerpt by itself."""
     assert isinstance(task.metric, Judge)
+    wanted = task.units[0].system.task
+    assert wanted is not None
     found = []
     for unit in task.units:
-        assert unit.system.task is not None
         real = dataset.stretch(task.track, unit.excerpt.start, unit.excerpt.length)
-        piece = Piece(unit.system.task, store.read_output(unit), real, dataset.manifest.rate)
+        piece = Piece(wanted, store.read_output(unit), real, dataset.manifest.rate)
         found.append(task.metric.judge(piece, store.embed))
-    return {"excerpts": found}
+    return {"stems": list(wanted.stems), "given": list(wanted.given), "excerpts": found}
 
 
 def _defined(scores: WindowScores, stems: tuple[str, ...]) -> WindowScores:

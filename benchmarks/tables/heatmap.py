@@ -1,16 +1,32 @@
 """A table as a heatmap: a line for each system, a field for each column of all groups with the first one's signature."""
 
+from collections.abc import Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from benchmarks.tables import wording
-from benchmarks.tables.table import Table
+from benchmarks.tables.plots import DPI, SMALL, TEXT, WIDTH, lines_of, put_names
+from benchmarks.tables.table import Measured, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+LINE = 0.24
+"""Inches that a system takes."""
+
+LETTERS = 7
+"""Of the titles of groups, over a field."""
+
+COLOURS = "YlGnBu"
+BLACK = 0.18
+"""The luminance from where on black letters are read better than white ones."""
+
 
 def draw(table: Table) -> "Figure":
-    """The figure of the groups whose numbers are of the first one's kind. Colours are logarithmic; undefined fields are empty."""
+    """The figure of the groups whose numbers are of the first one's kind: families as blocks, the best of each column bold.
+
+    The colours are logarithmic and get darker all the way, so that they read in grey; undefined fields are empty.
+    """
     import matplotlib as mpl
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -18,39 +34,66 @@ def draw(table: Table) -> "Figure":
     from matplotlib.figure import Figure
 
     alike = [g for g, group in enumerate(table.groups) if group.signature == table.groups[0].signature]
-    columns = [name for g in alike for name in table.groups[g].columns]
-    cells = [[cell for g in alike for cell in row.cells[g]] for row in table.rows]
-    values = np.array([[np.nan if cell.value is None else cell.value for cell in row] for row in cells])
-    shown = values[np.isfinite(values) & (values > 0)]
+    columns = [column for g in alike for column in table.groups[g].columns]
+    lines = lines_of(table)
+    fields: list[list[Measured | None]] = [
+        [cell for g in alike for cell in line.row.cells[g]] if line.row else [None] * len(columns) for line in lines
+    ]
+    values = np.array(
+        [[np.nan if cell is None or cell.value is None else cell.value for cell in line] for line in fields]
+    )
+    shown = values[values > 0]
     low, high = (shown.min(), shown.max()) if shown.size else (1.0, 10.0)
-    with mpl.rc_context({"text.parse_math": False}):
-        figure = Figure(
-            figsize=(3.2 + 0.62 * len(columns), 1.4 + 0.45 * len(table.rows)), dpi=150, layout="constrained"
-        )
+    norm = LogNorm(low, max(high, low * 1.01))
+    with mpl.rc_context({"text.parse_math": False, "font.family": "sans-serif", "font.size": TEXT}):
+        figure = Figure(figsize=(WIDTH, 1.2 + LINE * len(lines)), dpi=DPI, layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots()
-        norm = LogNorm(low, max(high, low * 1.01))
-        axes.imshow(
-            np.where(values > 0, values, low),
-            norm=norm,
-            cmap="viridis_r",
-            aspect="auto",
-            alpha=np.isfinite(values) * 1.0,
+        filled = np.ma.masked_invalid(np.maximum(values, low))
+        colours = mpl.colormaps[COLOURS](norm(filled))  # [lines, fields, 4]
+        axes.pcolormesh(filled, norm=norm, cmap=COLOURS, edgecolors="white", linewidth=0.8)
+        for place, c in np.ndindex(values.shape):
+            cell = fields[place][c]
+            if cell is not None:
+                axes.text(
+                    *(c + 0.5, place + 0.5, _short(cell)),
+                    ha="center",
+                    va="center_baseline",
+                    fontsize=SMALL,
+                    fontweight="bold" if cell.best else "normal",
+                    color="black" if cell.value is None or luminance(colours[place, c]) > BLACK else "white",
+                )
+        axes.invert_yaxis()
+        axes.set_xticks(
+            [c + 0.5 for c in range(len(columns))],
+            [fill(column, LETTERS - 2, break_long_words=False) for column in columns],
         )
-        for (line, place), value in np.ndenumerate(values):
-            text = "–" if np.isnan(value) else wording.number(value) if value < 100 else f"{value:.0f}"
-            dark = np.isfinite(value) and value > 0 and norm(value) > 0.6
-            axes.text(place, line, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
-        axes.set_xticks(range(len(columns)), columns)
-        axes.set_yticks(
-            range(len(table.rows)),
-            [row.label + (f" ({wording.count(row)})" if row.tracks < row.expected else "") for row in table.rows],
-        )
-        edge = 0.0
-        for g in alike[:-1]:
-            edge += len(table.groups[g].columns)
-            axes.axvline(edge - 0.5, color="white", linewidth=3)
-        axes.tick_params(length=0)
+        put_names(axes, lines, 0.5)
+        edge = 0
+        for g in alike:
+            width = len(table.groups[g].columns)
+            title = fill(table.groups[g].title, LETTERS * width)
+            axes.text(edge + width / 2, -0.2, title, ha="center", va="bottom", fontsize=SMALL)
+            if edge:
+                axes.axvline(edge, color="white", linewidth=4)
+            edge += width
+        axes.tick_params(axis="x", length=0, labelsize=SMALL)
+        axes.tick_params(axis="y", length=0)
         axes.spines[:].set_visible(False)
-        figure.suptitle(f"{wording.title(table)} ({table.better} is better)", fontsize=11, fontweight="bold")
+        better = wording.BETTER[table.groups[0].better]
+        figure.suptitle(f"{wording.title(table)} ({better})", fontsize=11, fontweight="bold", x=0.01, ha="left")
+        figure.supxlabel("Bold: the best but for bounds.", fontsize=SMALL, color="0.3", x=0.01, ha="left")
     return figure
+
+
+def luminance(colour: Sequence[float]) -> float:
+    """Of an sRGB colour, between 0 and 1 (WCAG 2)."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3]]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _short(cell: Measured) -> str:
+    """About three digits: a field has no room for more."""
+    if cell.value is None:
+        return "–"
+    return wording.number(cell.value, 2 if abs(cell.value) < 10 else 1 if abs(cell.value) < 100 else 0)

@@ -1,7 +1,6 @@
 """A table as one HTML file that needs nothing else: style and plot are in it."""
 
 import json
-from base64 import b64encode
 from pathlib import Path
 
 from benchmarks.tables import wording
@@ -10,8 +9,8 @@ from benchmarks.tables.table import Measured, Table
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(table: Table, plot: bytes) -> str:
-    """The text of the HTML file, around the PNG ``plot``."""
+def render(table: Table, plot: str) -> str:
+    """The text of the HTML file, around the SVG element ``plot``."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -27,7 +26,7 @@ def render(table: Table, plot: bytes) -> str:
         wording=wording,
         notes=wording.Footnotes(table),
         hover=lambda cell: _hover(cell, table),
-        plot=b64encode(plot).decode(),
+        plot=plot,
         provenance=json.dumps(table.provenance, indent=2, sort_keys=True, ensure_ascii=False),
     )
 
@@ -37,6 +36,7 @@ def _hover(cell: Measured, table: Table) -> str:
     facts = [
         f"undefined: {cell.reason}" if cell.reason else "",
         f"{cell.tracks} of {cell.expected} songs, {cell.windows} {table.pieces}",
-        f"p = {cell.p:.2g} against {table.baseline}" if cell.p is not None else "",
+        f"p = {cell.p:.2g} that it differs from {table.label(table.baseline)}" if cell.p is not None else "",
+        f"p = {cell.p_floor:.2g} that it is better than {table.label(table.floor)}" if cell.p_floor is not None else "",
     ]
     return "; ".join(fact for fact in facts if fact)

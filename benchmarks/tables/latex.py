@@ -21,7 +21,7 @@ def _greek(letter: str) -> str:
     return rf"\{name.lower() if letter.islower() else name.capitalize()}"
 
 
-MATHS = {"−": "-", "≤": r"\leq", "≥": r"\geq", "≈": r"\approx", "→": r"\to", "∞": r"\infty"} | {
+MATHS = {"−": "-", "≤": r"\leq", "≥": r"\geq", "≈": r"\approx", "→": r"\to", "∞": r"\infty", "†": r"\dagger"} | {
     letter: _greek(letter) for letter in "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΦΨΩ"
 }
 SPECIAL = str.maketrans(
@@ -83,8 +83,11 @@ def _tabular(table: Table, places: range, notes: Footnotes) -> Iterator[str]:
     yield " ".join(rf"\cmidrule(lr){{{start + 1}-{end}}}" for start, end in pairwise(ends))
     yield _row(["System", "$n$", *(escape(name) for group in groups for name in group.columns)])
     yield r"\midrule"
-    for measured in table.rows:
-        yield from _measured(measured, table, places, notes)
+    for heading, rows in wording.blocks(table):
+        if heading:
+            yield rf"\addlinespace \multicolumn{{{ends[-1]}}}{{@{{}}l}}{{\scriptsize\scshape {escape(heading)}}} \\"
+        for row in rows:
+            yield from _measured(row, table, places, notes)
     published = [row for row in table.reported.rows if row.group in places] if table.reported else []
     if table.reported and published:
         yield r"\midrule"
@@ -111,9 +114,11 @@ def _measured(row: MeasuredRow, table: Table, places: range, notes: Footnotes) -
 def _cell(cell: Measured, with_interval: bool, notes: Footnotes) -> list[str]:
     """The value, and in smaller type below it the interval (only where there is room for it) and the count of a partial cell."""
     below = [wording.interval(cell) if with_interval else "", wording.partial(cell)]
-    marks = [wording.mark(cell), *map(str, notes.of_cell(cell))]
+    marks = [escape(wording.mark(cell)), *map(str, notes.of_cell(cell))]
+    value = escape(wording.value(cell))
     return [
-        escape(wording.value(cell)) + "".join(rf"\rlap{{\textsuperscript{{{text}}}}}" for text in marks if text),
+        (rf"\textbf{{{value}}}" if cell.best else value)
+        + "".join(rf"\rlap{{\textsuperscript{{{text}}}}}" for text in marks if text),
         *(rf"{{\tiny {escape(text)}}}" for text in below if text),
     ]
 

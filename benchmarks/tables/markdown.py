@@ -29,15 +29,15 @@ def _blocks(table: Table) -> Iterator[str]:
 
 
 def _measured(table: Table, group: int, notes: Footnotes) -> str:
-    rows = [
-        [
-            escape(row.label) + _marks(notes.of_row(row)),
-            wording.count(row),
-            *(_cell(cell, notes) for cell in row.cells[group]),
-        ]
-        for row in table.rows
-    ]
-    return "\n".join(_grid(["System", "n", *table.groups[group].columns], rows))
+    header = ["System", "n", *map(escape, table.groups[group].columns)]
+    lines = []
+    for heading, rows in wording.blocks(table):
+        if heading:
+            lines.append([f"**{escape(heading)}**", *[""] * (len(header) - 1)])
+        for row in rows:
+            label = escape(row.label) + _marks(notes.of_row(row))
+            lines.append([label, wording.count(row), *(_cell(cell, notes) for cell in row.cells[group])])
+    return "\n".join(_grid(header, lines))
 
 
 def _reported(table: Table, group: int, notes: Footnotes) -> Iterator[str]:
@@ -53,7 +53,8 @@ def _reported(table: Table, group: int, notes: Footnotes) -> Iterator[str]:
 
 
 def _cell(cell: Measured, notes: Footnotes) -> str:
-    shown = wording.value(cell) + escape(wording.mark(cell)) + _marks(notes.of_cell(cell))
+    value = f"**{wording.value(cell)}**" if cell.best else wording.value(cell)
+    shown = value + escape(wording.mark(cell)) + _marks(notes.of_cell(cell))
     return " ".join(part for part in (shown, wording.partial(cell), wording.interval(cell)) if part)
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from benchmarks.tables import wording
-from benchmarks.tables.table import Measured, Reported, Table
+from benchmarks.tables.table import Measured, MeasuredRow, Reported, Table
 from benchmarks.tables.wording import Footnotes
 
 LABEL = 12
@@ -27,7 +27,10 @@ Cell = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: its label, n, and per group the cells (none in the groups that it has nothing to say of)."""
+    """A line of the table: its label, n, and per group the cells (none in the groups that it has nothing to say of).
+
+    The heading of a family is one, too: it has a label alone.
+    """
 
     label: Text
     count: str
@@ -39,6 +42,7 @@ class Sheet:
     """What there is to print, with or without intervals, before it is known how many groups go side by side."""
 
     intervals: bool
+    marks: int  # the most that a number bears
     headings: Sequence[str]  # of the groups
     names: Sequence[Sequence[str]]  # of each group's columns
     measured: Sequence[Row]
@@ -57,10 +61,10 @@ class Sheet:
         return max(len(row.count) for row in self.rows)
 
     def columns(self, group: int) -> list[int]:
-        """The widths of a group's columns: names and numbers keep a place free for a mark."""
+        """The widths of a group's columns: names and numbers keep places free for the marks."""
         shown = [row.groups[group] for row in self.rows if row.groups[group]]
         return [
-            max(len(name) + 1, *(len(text) for cells in shown for text, _ in cells[place]))
+            max(len(name) + self.marks, *(len(text) for cells in shown for text, _ in cells[place]))
             for place, name in enumerate(self.names[group])
         ]
 
@@ -110,23 +114,25 @@ def _arrange(table: Table, notes: Footnotes, width: int) -> tuple[Sheet, list[ra
 def _sheet(table: Table, notes: Footnotes, intervals: bool) -> Sheet:
     section = table.reported
     places = range(len(table.groups))
+    marks = max(1, *(len(wording.mark(cell)) for row in table.rows for cells in row.cells for cell in cells))
     return Sheet(
         intervals=intervals,
+        marks=marks,
         headings=[f"{group.title}\n{table.dataset}" for group in table.groups],
         names=[group.columns for group in table.groups],
         measured=[
-            Row(
-                Text(row.label + _superscript(notes.of_row(row))),
-                wording.count(row),
-                [[_measured(cell, notes, intervals) for cell in cells] for cells in row.cells],
+            row
+            for heading, rows in wording.blocks(table)
+            for row in (
+                *([Row(Text(heading, "bold underline"), "", [[] for _ in places])] if heading else []),
+                *(_measured_row(row, notes, intervals, marks) for row in rows),
             )
-            for row in table.rows
         ],
         reported=[
             Row(
                 Text(row.label + _superscript(notes.of_sources(row)), REPORTED),
                 "",
-                [[_reported(cell) for cell in row.cells] if place == row.group else [] for place in places],
+                [[_reported(cell, marks) for cell in row.cells] if place == row.group else [] for place in places],
             )
             for row in (section.rows if section else ())
         ],
@@ -134,15 +140,27 @@ def _sheet(table: Table, notes: Footnotes, intervals: bool) -> Sheet:
     )
 
 
-def _measured(cell: Measured, notes: Footnotes, intervals: bool) -> Cell:
+def _measured_row(row: MeasuredRow, notes: Footnotes, intervals: bool, marks: int) -> Row:
+    return Row(
+        Text(row.label + _superscript(notes.of_row(row))),
+        wording.count(row),
+        [[_measured(cell, notes, intervals, marks) for cell in cells] for cells in row.cells],
+    )
+
+
+def _measured(cell: Measured, notes: Footnotes, intervals: bool, marks: int) -> Cell:
     mark = wording.mark(cell) + _superscript(notes.of_cell(cell))
     interval = wording.interval(cell, "{}..{}") if intervals else ""
-    lines = [(f"{wording.value(cell)}{mark:<1}", ""), (interval, "dim"), (wording.partial(cell), "yellow")]
+    lines = [
+        (f"{wording.value(cell)}{mark:<{marks}}", "bold" if cell.best else ""),
+        (interval, "dim"),
+        (wording.partial(cell), "yellow"),
+    ]
     return [(text, style) for text, style in lines if text]
 
 
-def _reported(cell: Reported | None) -> Cell:
-    return [("–" if cell is None else f"{wording.number(cell.value)} ", REPORTED)]
+def _reported(cell: Reported | None, marks: int) -> Cell:
+    return [("–" if cell is None else f"{wording.number(cell.value)}{'':{marks}}", REPORTED)]
 
 
 def _superscript(numbers: Sequence[int]) -> str:
@@ -166,7 +184,7 @@ def _band(sheet: Sheet, groups: Sequence[int], console: Console) -> Iterator[Tex
         )
 
     headings = [list(Text(sheet.headings[group], "bold").wrap(console, sheet.block(group))) for group in groups]
-    names = [[[(f"{name} ", "bold")] for name in columns] for columns in sheet.names]
+    names = [[[(f"{name}{'':{sheet.marks}}", "bold")] for name in columns] for columns in sheet.names]
     yield from lines(Text(), "", headings)
     yield from row_lines(Row(Text("System", "bold"), "n", names))
     rule = Text("─" * (1 + sum(widths) + len(GAP) * len(groups)), "dim")

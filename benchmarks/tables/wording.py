@@ -3,12 +3,18 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from benchmarks.tables.table import Group, Measured, MeasuredRow, Reported, ReportedRow, Table
+from benchmarks.tables.table import DECIMALS, Better, Group, Measured, MeasuredRow, Reported, ReportedRow, Table
 
 SIGNIFICANT = 0.05
-"""A cell whose p is below it bears ``MARK``."""
+"""A cell whose p is below it bears a mark."""
 
-MARK = "*"
+DIFFERS = "*"
+"""Marks a cell that differs from the baseline."""
+
+ABOVE = "†"
+"""Marks a cell that is better than the floor."""
+
+BETTER: dict[Better, str] = {"higher": "higher is better", "lower": "lower is better", "zero": "0 is best"}
 
 
 def title(table: Table) -> str:
@@ -21,10 +27,9 @@ def group_title(table: Table, group: Group) -> str:
     return f"{group.title} — {table.dataset}"
 
 
-def number(value: float) -> str:
-    """Two decimals and a true minus sign; a value that rounds to zero has no sign."""
-    text = f"{value:.2f}"
-    return "0.00" if text == "-0.00" else text.replace("-", "−")
+def number(value: float, decimals: int = DECIMALS) -> str:
+    """With so many decimals and a true minus sign; a value that rounds to zero has no sign."""
+    return f"{value:z.{decimals}f}".replace("-", "−")
 
 
 def value(cell: Measured) -> str:
@@ -38,8 +43,16 @@ def interval(cell: Measured, form: str = "[{}, {}]") -> str:
 
 
 def mark(cell: Measured) -> str:
-    """``MARK`` where the cell differs significantly from the baseline, else nothing."""
-    return MARK if cell.p is not None and cell.p < SIGNIFICANT else ""
+    """``DIFFERS`` where the cell differs significantly from the baseline, ``ABOVE`` where it is better than the floor, or both."""
+    chances = {DIFFERS: cell.p, ABOVE: cell.p_floor}
+    return "".join(mark for mark, p in chances.items() if p is not None and p < SIGNIFICANT)
+
+
+def blocks(table: Table) -> Iterator[tuple[str, tuple[MeasuredRow, ...]]]:
+    """The rows of each family under its heading; no heading where all are of one."""
+    for family, rows in table.families:
+        name = family or "other systems"
+        yield f"{name[0].upper()}{name[1:]}" if len(table.families) > 1 else "", rows
 
 
 def count(counted: Measured | MeasuredRow) -> str:
@@ -62,7 +75,7 @@ def signatures(table: Table) -> dict[str, str]:
 
 def warning(table: Table) -> str:
     """The line that a table with missing songs carries; empty for a complete one."""
-    incomplete = [row.label for row in table.rows if _incomplete(row)]
+    incomplete = [row.label for row in table.rows if row.partial]
     if not incomplete:
         return ""
     return (
@@ -71,16 +84,18 @@ def warning(table: Table) -> str:
     )
 
 
-def _incomplete(row: MeasuredRow) -> bool:
-    return row.tracks < row.expected or any(cell.partial for cells in row.cells for cell in cells)
-
-
 def sentences(table: Table) -> Iterator[str]:
-    """What stands below a table: the caption, what n and the mark mean."""
+    """What stands below a table: the caption, what n, bold numbers and the marks mean."""
+    cells = [cell for row in table.rows for in_group in row.cells for cell in in_group]
     yield from table.caption
     yield "n: number of songs."
-    if any(cell.p is not None for row in table.rows for cells in row.cells for cell in cells):
-        yield f"{MARK} differs from {table.baseline}: p < {SIGNIFICANT}."
+    if any(cell.best for cell in cells):
+        yield "Bold: the best of a column, bounds and rows that lack songs left aside."
+    if any(cell.p is not None for cell in cells):
+        yield f"{DIFFERS} differs from {table.label(table.baseline)}: p < {SIGNIFICANT}."
+    if any(cell.p_floor is not None for cell in cells):
+        floor = table.label(table.floor)
+        yield f"{ABOVE} better than {floor}: one-sided p < {SIGNIFICANT}. Numbers without it may be no better than those of {floor}."
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """From a real store to a table: every cell is what MSDM's loop gives on the wavs themselves."""
 
+import itertools
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from benchmarks import cli, config
-from benchmarks.cells.separation import headline, make_table
+from benchmarks.cells.separation import headline, make_table, scores_of
 from benchmarks.data.dataset import read_stems
 from benchmarks.perf.literal import literal
-from benchmarks.run.configured import job_of
+from benchmarks.run.configured import described, job_of
+from benchmarks.run.score import from_json
 from benchmarks.store.provenance import provenance
 from benchmarks.store.store import Store
 from benchmarks.tables.table import COLUMNS, MeasuredRow, Table
@@ -71,9 +73,8 @@ def made(home: Path) -> Callable[..., Table]:
     def make(*others: str) -> Table:
         settings: DictConfig = config.load(overrides(home, *others))
         job = job_of(settings, Store(settings.store).refresh())
-        content = OmegaConf.to_container(settings.table, resolve=True)
         metrics = dict(zip(settings.metrics, job.metrics, strict=True))
-        return make_table(content, job.plan, metrics, job.store, provenance("cpu"))
+        return make_table(described(settings), job.plan, metrics, job.store, provenance("cpu"))
 
     return make
 
@@ -157,7 +158,7 @@ def test_a_table_is_the_same_each_time(made: Callable[..., Table]) -> None:
 def test_the_figures_of_the_literature_stand_under_the_metric_that_they_were_measured_by(
     made: Callable[..., Table],
 ) -> None:
-    table = made()
+    table = made("reported=separation")
     assert table.reported is not None and len(table.reported.rows) == 6
     assert all("|silent:scored|" in table.groups[published.group].signature for published in table.reported.rows)
 
@@ -170,6 +171,84 @@ def test_a_metric_that_the_table_does_not_show_changes_nothing(made: Callable[..
 def test_a_table_needs_its_metric(made: Callable[..., Table]) -> None:
     with pytest.raises(BadInputError, match=r"metric=\[si_sdri\]"):
         made("metric=[sdr]", f"~metrics.si_sdri.window={WINDOW}", f"~metrics.si_sdri.hop={HOP}", "~metrics.si_sdri")
+
+
+# What is asked for
+
+
+def test_literature_of_other_data_is_shown_where_it_is_asked_for_alone(made: Callable[..., Table]) -> None:
+    assert made().reported is None
+    assert made("reported=auto").reported == made("reported=separation").reported is not None
+    with pytest.raises(BadInputError, match=r"reported=seperation: there is no .*; did you mean separation"):
+        made("reported=seperation")
+
+
+@pytest.mark.parametrize("dataset", ["minislakh", "slakh2100"])
+def test_literature_is_shown_below_the_data_that_it_is_of_and_their_small_sister(dataset: str) -> None:
+    assert described(config.load([f"dataset={dataset}"]))["reported"] == "separation"
+    assert described(config.load([f"dataset={dataset}", "reported=null"]))["reported"] is None
+    assert described(config.load([f"dataset={dataset}", "table=bsseval"]))["reported"] is None
+
+
+def test_the_baseline_of_the_command_line_takes_the_place_of_the_tables(made: Callable[..., Table]) -> None:
+    usual, other = made(), made("baseline=folder")
+    assert (usual.baseline, other.baseline) == ("mixture", "folder")
+    assert all(cell.p is None for cells in row(other, "folder").cells for cell in cells)
+    ps = [
+        [cell.p for cells in row(table, name).cells for cell in cells]
+        for table, name in ((usual, "folder"), (other, "mixture"))
+    ]
+    assert ps[0] == ps[1] and all(ps[0])  # the test is symmetric
+
+
+def test_an_unknown_baseline_is_refused_before_anything_is_run(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in ("run", "table"):
+        assert cli.main([verb, *overrides(home, "baseline=mixtures")]) == 4
+        error = capsys.readouterr().err
+        assert "baseline=mixtures: none of system=[mixture,folder]; did you mean mixture" in error
+        assert "Traceback" not in error
+
+
+def test_the_floor_is_tested_one_sided_by_an_enumeration_of_all_swaps(
+    home: Path, tmp_path: Path, made: Callable[..., Table]
+) -> None:
+    """Of three songs: the share of the 2³ swaps that separate the two rows by as much as they do, in that direction."""
+    arguments = [f"store={tmp_path / 'store'}", "system=[mixture,silence,folder]"]
+    assert cli.main(["run", *overrides(home, *arguments)]) == 0
+    table = made(*arguments)
+    assert table.floor == "silence"
+    assert all(cell.p_floor is None for cells in row(table, "silence").cells for cell in cells)
+    job = job_of(config.load(overrides(home, *arguments)), Store(tmp_path / "store").refresh())
+    named = {system.name: system for system in job.plan.systems}
+    metric = {"si_sdri": job.metrics[0]}
+    for g, column in enumerate(("msdm", "active")):
+        windows = {
+            name: [
+                np.array(
+                    from_json(
+                        scores_of(named[name], job.plan, metric, job.store)["si_sdri"][track]["columns"][column]
+                    ).values
+                )
+                for track in SCORED
+            ]
+            for name in ("silence", "folder", "mixture")
+        }  # [K, W] of each song
+        for name in ("folder", "mixture"):
+            gaps = []
+            for swaps in itertools.product((False, True), repeat=len(SCORED)):
+                ours, theirs = (
+                    np.concatenate(
+                        [windows["silence" if swap != turned else name][t] for t, swap in enumerate(swaps)], axis=1
+                    )
+                    for turned in (False, True)
+                )
+                means = [np.nanmean(side, axis=1) for side in (ours, theirs)]
+                gaps.append([*(means[0] - means[1]), means[0].mean() - means[1].mean()])
+            share = np.mean(np.array(gaps) >= np.array(gaps[0]) - 1e-9, axis=0)  # [K + 1]
+            found = [cell.p_floor for cell in row(table, name).cells[g]]
+            assert found[-1] == pytest.approx(share[-1])
+            ordered = np.maximum.accumulate(np.minimum(1, np.sort(share[:-1]) * (4, 3, 2, 1)))
+            assert sorted(found[:-1]) == pytest.approx(list(ordered))
 
 
 # What is missing

@@ -12,6 +12,7 @@ import torch
 from tinyruns import CHUNK, CHUNKS, TRACKS
 
 from benchmarks import cli
+from benchmarks.frames import results
 from benchmarks.metrics.embedders import LogMel
 from benchmarks.metrics.frechet import Statistics, frechet
 from benchmarks.store.store import Store
@@ -82,7 +83,7 @@ def test_the_table_of_accompaniment(run, tmp_path):
     code, out, _ = run("table", *SUBFAD, *noise())
     assert code == 0
     assert "has no joint model" in out and "does not play all" in out
-    for suffix in ("md", "csv", "tex", "json", "html", "png"):
+    for suffix in ("md", "csv", "tex", "json", "html", "svg", "png"):
         assert (tmp_path / "out" / f"subfad.{suffix}").stat().st_size > 0
     found = rows(tmp_path / "out", "subfad")
     one, two, three = found["noise"]["cells"][:3]
@@ -107,6 +108,29 @@ def test_a_cell_is_the_distance_of_the_mixes(run, tmp_path, suite):
     expected = frechet(*(sum(map(Statistics.of, each[1:]), Statistics.of(each[0])) for each in (real, generated)))
     cell = rows(tmp_path / "out", "subfad")["no-stems"]["cells"][0][0]
     assert cell["value"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_frames_have_what_is_a_number_for_each_excerpt(run, tmp_path):
+    """A cell of rhythm and overlap is the mean over its tasks of the means over songs; distances are in the cells alone."""
+    task = [SUBFAD[0], "system=[real-stems,no-stems]", "protocol.chunks_per_track=2", f"protocol.chunk={CHUNK}"]
+    assert run("run", *task)[0] == 0 and run("table", *task)[0] == 0
+    found = results(tmp_path / "out" / "subfad.json", store=tmp_path / "store")
+    songs, cells = found.songs, found.cells
+    assert set(songs["column"]) == {"rhythm", "harmony", "overlap"} and set(songs["given"]) > {"", "drums guitar piano"}
+    of_songs = found.windows.groupby(["name", "column", "stem", "given", "song"])["value"].mean()
+    again = songs.set_index(["name", "column", "stem", "given", "song"])["value"].reindex(of_songs.index)
+    np.testing.assert_allclose(again, of_songs, rtol=0, atol=1e-12)
+    means, compared = songs.groupby(["name", "column", "stem"])["value"].mean(), 0
+    for quantity in ("rhythm", "overlap"):
+        (signature,) = set(songs.loc[songs["column"] == quantity, "signature"])
+        ours = cells[cells["signature"] == f"{signature} mean-over-songs"]
+        tasks = {"one": ["B", "D", "G", "P"], "three": ["BDG", "BDP", "BGP", "DGP"]}
+        for cell in ours[ours["column"].isin(list(tasks)) & ours["value"].notna()].itertuples():
+            assert np.mean([means[cell.name, quantity, stem] for stem in tasks[cell.column]]) == pytest.approx(
+                cell.value
+            )
+            compared += 1
+    assert compared >= 4
 
 
 def test_batches_do_not_matter_and_what_is_done_is_not_done_again(run, tmp_path):
