@@ -176,7 +176,7 @@ def _compose(overrides: Sequence[str], root: str) -> DictConfig:
     for override in choices:
         _require_options(override, folders)
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        usual = _usual(root, choices, search)
+        usual = _usual(root, parsed, search)
         try:
             config = compose(root, [*usual, *overrides])
         except ConfigCompositionException:  # perhaps of an unknown key, of which hydra names no near ones
@@ -186,16 +186,17 @@ def _compose(overrides: Sequence[str], root: str) -> DictConfig:
     return config
 
 
-def _usual(root: str, choices: Sequence[Override], search: Sequence[Override]) -> list[str]:
-    """The choices that the dataset calls usual, of those groups of a root that no override chooses."""
-    chosen = {override.key_or_group: override.value() for override in choices}
-    entries = [entry for entry in OmegaConf.load(CONFIGS / f"{root}.yaml").defaults if entry != "_self_"]
+def _usual(root: str, overrides: Sequence[Override], search: Sequence[Override]) -> list[str]:
+    """What the dataset calls usual: options of groups and values of keys of a root, of those that no override gives."""
+    given = {override.key_or_group: override.value() for override in overrides}
+    settings = OmegaConf.load(CONFIGS / f"{root}.yaml")
+    entries = [entry for entry in settings.defaults if entry != "_self_"]
     defaults = {group: option for entry in entries for group, option in entry.items()}
     if "dataset" not in defaults:
         return []
-    dataset = chosen.get("dataset", defaults["dataset"])
+    dataset = given.get("dataset", defaults["dataset"])
     usual = compose(overrides=[*_lines(search), f"+dataset={dataset}"]).get("usual", {})  # a sixth of the whole
-    return [f"{group}={usual[group]}" for group in defaults if group in usual and group not in chosen]
+    return [f"{key}={usual[key]}" for key in (*defaults, *settings) if key in usual and key not in given]
 
 
 def _require_options(override: Override, folders: Sequence[Path]) -> None:
