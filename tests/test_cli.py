@@ -114,20 +114,6 @@ def test_the_cost_of_a_new_song_is_estimated_from_timings(
     assert "unknown" not in row
 
 
-@pytest.mark.parametrize(
-    ("arguments", "shown"),
-    [
-        (["dataset=minislakh"], "auto"),
-        (["dataset=slakh2100"], "auto"),
-        (["dataset=msdm_layout"], None),
-        (["dataset=msdm_layout", "reported=separation"], "separation"),
-        (["dataset=minislakh", "reported=null"], None),
-    ],
-)
-def test_the_literature_is_shown_of_data_that_say_so_or_when_asked_for(arguments: list[str], shown: str | None) -> None:
-    assert config.load(arguments).reported == shown
-
-
 def test_cfg_prints_the_composed_config(overrides: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["run", *overrides, "--cfg", "job"]) == 0
     assert "chunk: 22050" in capsys.readouterr().out

@@ -199,7 +199,7 @@ def test_the_page_of_your_own_runs_as_it_stands(home: Path, monkeypatch: pytest.
 def test_the_page_of_notebooks_runs_as_it_stands(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(home)
     for verb in ("run", "table"):
-        run([verb, "system=[mixture,silence,oracle-irm]"], home)
+        run([verb, "system=[mixture,demucs,msdm-dirac]"], home)
     page = "".join(block.text for block in blocks(ROOT / "docs/frames.md") if block.language == "python")
     exec(compile(page, "frames.md", "exec"), {})
 

@@ -483,7 +483,7 @@ def test_the_modules_behind_a_system_are_those_behind_its_inputs_too():
     curve = {"_target_": "test_units.Nested", "curve": {"_target_": "gmsdi.schedule.LogNormal"}}
     found = specs(curve=curve, mean=mean("curve", 2))
     assert found[0].modules == ("test_units", "gmsdi.schedule")
-    assert found[1].modules == ("gmsdi.ensemble", "test_plan", "gmsdi.schedule")
+    assert found[1].modules == ("gmsdi.ensemble", "test_units", "gmsdi.schedule")
 
 
 @pytest.mark.parametrize(
