@@ -1,7 +1,7 @@
-"""The timings that ship with the suite: ``python -m benchmarks.perf.timings OUT.yaml [OVERRIDE…]``.
+"""The timings that ship with the suite: ``python -m benchmarks.perf.timings OUT.yaml TABLE … [OVERRIDE…]``.
 
-Measures nothing itself. It writes down what the outputs of a finished ``gmsdi run`` with the same overrides say they took, on the
-same machine: of each system that is not made of others the mean over its units, and what it has to be for that to hold.
+Measures nothing itself. It writes down what the outputs of finished runs of these tables, with the same overrides, say they took, on
+the same machine: of each system that is not made of others the mean over its units, and what it has to be for that to hold.
 """
 
 import datetime
@@ -22,8 +22,31 @@ from benchmarks.store.store import Store
 from gmsdi.errors import BadInputError, GmsdiError
 
 
-def write(path: Path, job: Job, command: str) -> None:
-    """Write what ``job``'s store knows of its systems; ``BadInputError`` if it is nothing, or was measured elsewhere."""
+def write(path: Path, jobs: Sequence[Job], command: str) -> None:
+    """Write what the stores of ``jobs``, whose chunks are of one length, know of their systems.
+
+    ``BadInputError`` if one knows nothing, or was filled by another machine.
+    """
+    timed = [_timings(job) for job in jobs]
+    content = {
+        "command": command,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": processor(chosen(jobs[0].device)),
+        "chunk": jobs[0].plan.protocol.chunk,  # samples
+        "systems": {
+            timings.systems[key].name: {
+                "networks": timings.systems[key].about,
+                "evaluations": timings.evaluations[key],
+                "seconds": round(spent.each, 6),
+            }
+            for timings in timed
+            for key, spent in timings.own.items()
+        },
+    }
+    path.write_text(yaml.safe_dump(content, sort_keys=False, width=1000))
+
+
+def _timings(job: Job) -> Timings:
     timings = Timings(job)
     if not timings.own:
         raise BadInputError(
@@ -35,31 +58,19 @@ def write(path: Path, job: Job, command: str) -> None:
         raise BadInputError(
             f"{job.store.root}: has outputs of {', '.join(sorted(hosts))}; their timings are not this machine's"
         )
-    content = {
-        "command": command,
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": processor(chosen(job.device)),
-        "chunk": job.plan.protocol.chunk,  # samples
-        "systems": {
-            timings.systems[key].name: {
-                "networks": timings.systems[key].about,
-                "evaluations": timings.evaluations[key],
-                "seconds": round(spent.each, 6),
-            }
-            for key, spent in timings.own.items()
-        },
-    }
-    path.write_text(yaml.safe_dump(content, sort_keys=False, width=1000))
+    return timings
 
 
 def main(words: Sequence[str]) -> int:
     """The command of the module's docstring; returns an exit code."""
+    overrides = [word for word in words if "=" in word]
+    out, *tables = [word for word in words if "=" not in word] or [""]
     try:
-        if not words:
-            raise BadInputError("give OUT.yaml [OVERRIDE…]")
-        settings = config.load(words[1:])
-        command = shlex.join(["python", "-m", "benchmarks.perf.timings", *words])
-        write(Path(words[0]), job_of(settings, Store(settings.store).refresh()), command)
+        if not tables:
+            raise BadInputError("give OUT.yaml TABLE … [OVERRIDE…]")
+        settings = [config.load([f"table={table}", *overrides]) for table in tables]
+        jobs = [job_of(each, Store(each.store).refresh()) for each in settings]
+        write(Path(out), jobs, shlex.join(["python", "-m", "benchmarks.perf.timings", *words]))
     except GmsdiError as error:
         print(f"error: {error}", file=sys.stderr)
         return 4

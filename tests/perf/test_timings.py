@@ -53,7 +53,7 @@ def test_what_was_measured_here_is_what_is_known_elsewhere(
     monkeypatch.setattr("socket.gethostname", lambda: "here")
     file = tmp_path / "timings.yaml"
     before = Timings(measured(job, "here")).known()
-    write(file, job, "the command")
+    write(file, [job], "the command")
     content = yaml.safe_load(file.read_text())
     assert (content["command"], content["chunk"], content["systems"].keys()) == ("the command", 100, set(BOUNDS))
     monkeypatch.setattr(timings, "SHIPPED", file)
@@ -66,9 +66,9 @@ def test_what_was_measured_here_is_what_is_known_elsewhere(
 
 def test_timings_of_another_machine_are_not_passed_off_as_this_ones(job: Job, tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="has no outputs of these systems"):
-        write(tmp_path / "timings.yaml", job, "")
+        write(tmp_path / "timings.yaml", [job], "")
     with pytest.raises(BadInputError, match="has outputs of elsewhere; their timings are not this machine's"):
-        write(tmp_path / "timings.yaml", measured(job, "elsewhere"), "")
+        write(tmp_path / "timings.yaml", [measured(job, "elsewhere")], "")
     assert not (tmp_path / "timings.yaml").exists()
 
 
