@@ -8,8 +8,8 @@ def reduced(device: torch.device, wanted: bool) -> torch.autocast:
 
     Elsewhere they stay in float32, which is more exact and takes less time than to imitate bfloat16: a tenth of it where a CPU has no
     more than AVX2. So bfloat16 is the least precision that is asked for. It changes the estimates of the small networks by about 1 %
-    of their RMS, a row of MiniSlakh's table by at most 0.012 dB in the mean of the stems and 0.033 dB in one of them. Gibbs steps, which
-    go on from their own estimates, multiply that: 0.033 and 0.14 dB after 8 of Demucs.
+    of their RMS, a row of MiniSlakh's table by at most 0.012 dB in the mean of the stems and 0.033 dB in one of them. Gibbs steps
+    go on from their own estimates and multiply that: 0.033 and 0.14 dB after 8 of Demucs.
     """
     return torch.autocast(device.type, torch.bfloat16, enabled=wanted and computes_bfloat16(device))
 
