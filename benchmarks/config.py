@@ -98,9 +98,8 @@ class GenerateSettings:
 ROOTS = {"config": Settings, "train": TrainSettings, "generate": GenerateSettings}
 """The roots of ``configs/``, by name, and the types of their values."""
 
-OmegaConf.register_new_resolver(
-    "shipped", lambda path: str(SHIPPED / path)
-)  # ${shipped:results/reference/…}, wherever that is
+# ${shipped:results/reference/…}, in a checkout or in an installed package
+OmegaConf.register_new_resolver("shipped", lambda path: str(SHIPPED / path))
 
 
 def load(overrides: Sequence[str], root: str = "config") -> DictConfig:

@@ -2,7 +2,6 @@
 
 import os
 import platform
-from pathlib import Path
 
 from gmsdi.errors import BadInputError
 
@@ -34,12 +33,14 @@ def processor(device: str) -> str:
 
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        model = platform.processor() or platform.machine()
-    return f"{model}, {torch.get_num_threads()} of {os.cpu_count()} threads"
+    return f"{cpu_name()}, {torch.get_num_threads()} of {os.cpu_count()} threads"
+
+
+def cpu_name() -> str:
+    """What the CPU calls itself; where it has no name, its kind."""
+    import torch
+
+    return torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine()
 
 
 def cores() -> int:

@@ -19,7 +19,7 @@ def noise() -> Callable[..., audio.Samples]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_track() -> Callable[..., Path]:
     """``write_track(folder, stems)``: write ``{stem: [channels, samples]}`` as ``folder/STEM.wav``."""
 

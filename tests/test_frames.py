@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from benchmarks.metrics.bsseval import BSSEval
 from benchmarks.metrics.si_sdr import SILENT, SiSDR
 from benchmarks.run.score import from_json
 from benchmarks.store.store import Store
-from gmsdi import SAMPLE_RATE, STEMS, audio
+from gmsdi import STEMS
 from gmsdi.errors import BadInputError, IntegrityError
 
 CHUNK = 11_025
@@ -28,7 +29,7 @@ LINE = ["name", "signature", "song", "stem"]
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory, write_track: Callable[..., Path]) -> Path:
     """Songs of noise, in some windows of which a stem is silent; estimates that are silent, too; and both tables of their scores."""
     folder = tmp_path_factory.mktemp("frames")
     for t, (track, frames) in enumerate(TRACKS.items()):
@@ -36,10 +37,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         stems = rng.normal(0, 0.05, (len(STEMS), frames)).astype(np.float32)
         stems[t, : frames // 2] = 0
         stems[3] *= t > 0  # Track00001 has no piano
-        for stem, samples in zip(STEMS, stems, strict=True):
-            for kind, written in (("data/test", samples), ("estimates", np.zeros_like(samples))):
-                (folder / kind / track).mkdir(parents=True, exist_ok=True)
-                audio.write(folder / kind / track / f"{stem}.wav", written[None], SAMPLE_RATE)
+        for kind, written in (("data/test", stems), ("estimates", np.zeros_like(stems))):
+            write_track(folder / kind / track, dict(zip(STEMS, written[:, None], strict=True)))
     for verb in ("run", "table"):
         assert cli.main([verb, *overrides(folder, *SI_SDRI)]) == 0
         assert cli.main([verb, "table=bsseval", *overrides(folder, *BSSEVAL)]) == 0

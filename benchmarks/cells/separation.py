@@ -269,13 +269,11 @@ def _caption(plan: Plan, wanted: str, baseline: SystemSpec | None, floor: System
     least = len(STEMS) * (1 if floor else 2) / 2**songs  # that p of a stem can be: one-sided against the floor
     if baseline is None:
         sentences.append(f"No tests that a row differs: the baseline, {wanted}, is not among the systems.")
-    if baseline is None and floor is None:
-        pass
-    elif least < wording.SIGNIFICANT:
-        sentences.append("Tests: paired sign flips over songs, Holm-corrected over the stems.")
-    else:
+    if baseline or floor:
         sentences.append(
-            f"No test of a stem can reach p < {wording.SIGNIFICANT} on {songs} songs (sign flips, Holm-corrected)."
+            "Tests: paired sign flips over songs, Holm-corrected over the stems."
+            if least < wording.SIGNIFICANT
+            else f"No test of a stem can reach p < {wording.SIGNIFICANT} on {songs} songs (sign flips, Holm-corrected)."
         )
     return (*sentences, *left_out(plan))
 

@@ -16,6 +16,7 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from benchmarks import config
 from benchmarks.data.dataset import Dataset
+from benchmarks.device import cpu_name
 from benchmarks.perf.networks import medians
 from benchmarks.plan.units import Protocol
 from gmsdi import audio
@@ -80,8 +81,7 @@ def processor(device: torch.device) -> str:
     names = {"avx512_f": "AVX-512", "avx512_bf16": "AVX-512 BF16", "amx_bf16": "AMX BF16"}
     found = [name for feature, name in names.items() if feature in features()]
     precision = "bfloat16" if computes_bfloat16(device) else "float32"
-    cpu = torch.cpu.get_capabilities().get("cpu_name", "a CPU without a name")
-    return f"{cpu}, {', '.join(found) or 'no AVX-512'}; networks compute in {precision} on {device.type}"
+    return f"{cpu_name()}, {', '.join(found) or 'no AVX-512'}; networks compute in {precision} on {device.type}"
 
 
 def measured(systems: DictConfig, batch: Batch) -> Iterator[str]:

@@ -62,7 +62,7 @@ def execute(
     missing: Missing,
     job: Job,
     before: Mapping[str, Exception],
-    done: Callable[[Sequence[WorkUnit]], None] = lambda units: None,
+    done: Callable[[Sequence[WorkUnit]], None] | None = None,
 ) -> Failures:
     """Compute those of one system's ``units`` that are ``missing``; returns what failed or is not covered.
 
@@ -95,9 +95,11 @@ def execute(
                 if gpu_is_lost(error):
                     leases.abandon()
                 raise
-            done(batch)
+            if done:
+                done(batch)
             advance(len(batch))
-    done([*left_out, *todo])  # also what others did
+    if done:
+        done([*left_out, *todo])  # also what others did
     return failures
 
 

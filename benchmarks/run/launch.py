@@ -54,7 +54,7 @@ class Local:
 def finish(job: Job, forecast: Forecast | None = None) -> Failures:
     """Do the rest of a job once its workers have ended: combine, score, drop audio. Returns what failed or was not computed."""
     job.store.refresh()
-    failures = _Finishing(replace(job, device="cpu"), forecast or Forecast(job)).do()
+    failures = _Finishing(replace(job, device="cpu"), forecast).do()
     unfinished = sum(isinstance(failure, Unfinished) for failure in failures.values())
     if unfinished:
         say(f"error: {unfinished} excerpts were not computed: their workers ended before")
@@ -68,13 +68,12 @@ class Unfinished(GmsdiError):
 class _Work:
     """A job that is being carried out: what has failed so far, and which systems are made of which."""
 
-    def __init__(self, job: Job, forecast: Forecast) -> None:
+    def __init__(self, job: Job, forecast: Forecast | None) -> None:
         self.job = job
-        self.forecast = forecast
+        self.forecast = forecast  # is told what is done; none where nobody looks at it
         self.failures: Failures = {}
-        self._users: dict[tuple[str, int], list[str]] = defaultdict(
-            list
-        )  # of a system and replicate: what is made of it
+        # of a system and replicate: what is made of it
+        self._users: dict[tuple[str, int], list[str]] = defaultdict(list)
         for system in job.plan.systems:
             for each in system.inputs:
                 self._users[each.system.id, each.replicate].append(system.id)
@@ -100,7 +99,8 @@ class _Work:
             say(headline)
         if job.keep_audio != "float32":
             self._drop_audio(units)
-        self.forecast.finished(system.id)
+        if self.forecast:
+            self.forecast.finished(system.id)
 
     def _compute(self, system: SystemSpec, units: list[WorkUnit], missing: Missing) -> None:
         """Compute those of a system's units that are missing, and before that their inputs, where the store lacks them."""
@@ -111,7 +111,8 @@ class _Work:
         self.failures |= self._execute(system, units, missing)
 
     def _execute(self, system: SystemSpec, units: list[WorkUnit], missing: Missing) -> Failures:
-        return execute(system, units, missing, self.job, self.failures, self.forecast.done)
+        done = self.forecast.done if self.forecast else None
+        return execute(system, units, missing, self.job, self.failures, done)
 
     def _to_verify(self, units: list[WorkUnit]) -> list[WorkUnit]:
         """The units whose audio is compared with the recorded hashes, where it is there."""

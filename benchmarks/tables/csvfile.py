@@ -16,9 +16,8 @@ FIELDS = (
 def render(table: Table) -> str:
     """The text of the CSV file. Fields that do not apply are empty."""
     text = io.StringIO()
-    writer = csv.DictWriter(
-        text, FIELDS, restval="", extrasaction="ignore", lineterminator="\n"
-    )  # units are in the JSON
+    # what is left out, units, is in the JSON
+    writer = csv.DictWriter(text, FIELDS, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(records(table))
     return text.getvalue()

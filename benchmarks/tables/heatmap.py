@@ -5,7 +5,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from benchmarks.tables import wording
-from benchmarks.tables.plots import DPI, SMALL, TEXT, WIDTH, lines_of, put_names
+from benchmarks.tables.plots import SMALL, lines_of, put_names, sheet
 from benchmarks.tables.table import Measured, Table
 
 if TYPE_CHECKING:
@@ -29,9 +29,7 @@ def draw(table: Table) -> "Figure":
     """
     import matplotlib as mpl
     import numpy as np
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import LogNorm
-    from matplotlib.figure import Figure
 
     alike = [g for g, group in enumerate(table.groups) if group.signature == table.groups[0].signature]
     columns = [column for g in alike for column in table.groups[g].columns]
@@ -45,9 +43,8 @@ def draw(table: Table) -> "Figure":
     shown = values[values > 0]
     low, high = (shown.min(), shown.max()) if shown.size else (1.0, 10.0)
     norm = LogNorm(low, max(high, low * 1.01))
-    with mpl.rc_context({"text.parse_math": False, "font.family": "sans-serif", "font.size": TEXT}):
-        figure = Figure(figsize=(WIDTH, 1.2 + LINE * len(lines)), dpi=DPI, layout="constrained")
-        FigureCanvasAgg(figure)
+    title = f"{wording.title(table)} ({wording.BETTER[table.groups[0].better]})"
+    with sheet(1.2 + LINE * len(lines), title, "Bold: the best but for bounds.") as figure:
         axes = figure.subplots()
         filled = np.ma.masked_invalid(np.maximum(values, low))
         colours = mpl.colormaps[COLOURS](norm(filled))  # [lines, fields, 4]
@@ -72,17 +69,14 @@ def draw(table: Table) -> "Figure":
         edge = 0
         for g in alike:
             width = len(table.groups[g].columns)
-            title = fill(table.groups[g].title, LETTERS * width)
-            axes.text(edge + width / 2, -0.2, title, ha="center", va="bottom", fontsize=SMALL)
+            heading = fill(table.groups[g].title, LETTERS * width)
+            axes.text(edge + width / 2, -0.2, heading, ha="center", va="bottom", fontsize=SMALL)
             if edge:
                 axes.axvline(edge, color="white", linewidth=4)
             edge += width
         axes.tick_params(axis="x", length=0, labelsize=SMALL)
         axes.tick_params(axis="y", length=0)
         axes.spines[:].set_visible(False)
-        better = wording.BETTER[table.groups[0].better]
-        figure.suptitle(f"{wording.title(table)} ({better})", fontsize=11, fontweight="bold", x=0.01, ha="left")
-        figure.supxlabel("Bold: the best but for bounds.", fontsize=SMALL, color="0.3", x=0.01, ha="left")
     return figure
 
 

@@ -4,7 +4,8 @@ What the last column sums up is in the wide panel, with its numbers; the others 
 colour and in the shape of their points, so that it reads in black and white.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,25 +65,32 @@ class Line:
 
 def draw(table: Table) -> "Figure":
     """The figure. Undefined cells have no point; a partial row says so beside its name, and its points are hollow."""
+    lines, frame = lines_of(table), cells(table)
+    measured = frame[frame.kind == "measured"]
+    height = LINE * (len(lines) + 1.2) + 0.5  # of a row of panels, its title and its scale
+    with sheet(0.6 + height * len(table.groups), wording.title(table), _legend(table)) as figure:
+        figure.get_layout_engine().set(w_pad=0.03, h_pad=0.05, wspace=0.01, hspace=0.03)  # type: ignore[call-arg, union-attr]
+        for part, group in zip(_split(figure, len(table.groups)), table.groups, strict=True):
+            _draw_group(part, table, group, lines, measured[measured.group == group.title])
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # all is in its place: what is written in several forms is laid out once
+    return figure
+
+
+@contextmanager
+def sheet(height: float, title: str, legend: str) -> Iterator["Figure"]:
+    """An empty figure, ``height`` inches high, between its title and its legend; the context is that of all its texts."""
     # imported here: matplotlib takes a second, and only a plot needs it
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    lines, frame = lines_of(table), cells(table)
-    measured = frame[frame.kind == "measured"]
-    height = LINE * (len(lines) + 1.2) + 0.5  # of a row of panels, its title and its scale
     with mpl.rc_context({"text.parse_math": False, "font.family": "sans-serif", "font.size": TEXT}):
-        figure = Figure(figsize=(WIDTH, 0.6 + height * len(table.groups)), dpi=DPI, layout="constrained")
+        figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
         FigureCanvasAgg(figure)
-        figure.get_layout_engine().set(w_pad=0.03, h_pad=0.05, wspace=0.01, hspace=0.03)  # type: ignore[call-arg, union-attr]
-        figure.suptitle(wording.title(table), fontsize=11, fontweight="bold", x=0.01, ha="left")
-        for part, group in zip(_split(figure, len(table.groups)), table.groups, strict=True):
-            _draw_group(part, table, group, lines, measured[measured.group == group.title])
-        figure.supxlabel(_legend(table), fontsize=SMALL, color="0.3", x=0.01, ha="left")
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # all is in its place: what is written in several forms is laid out once
-    return figure
+        figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
+        figure.supxlabel(legend, fontsize=SMALL, color="0.3", x=0.01, ha="left")
+        yield figure
 
 
 def _split(figure: "Figure", count: int) -> Sequence[Any]:
