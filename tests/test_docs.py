@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import os
 import re
 import runpy
 import shlex
@@ -67,8 +68,14 @@ def arguments(words: list[str]) -> list[str] | None:
 
 
 def made(words: list[str]) -> list[list[str]]:
-    """What ``make`` with these words would give to gmsdi; fails for a target that is not there."""
-    done = subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=True)
+    """What ``make`` with these words would give to gmsdi; fails for a target that is not there.
+
+    Without the environment, in which a ``make`` that runs these tests leaves what it was given, such as ARGS.
+    """
+    bare = {"PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        ["make", "--dry-run", *words[1:]], cwd=ROOT, env=bare, capture_output=True, text=True, check=True
+    )
     lines = [shlex.split(line) for line in done.stdout.splitlines() if line.startswith(".venv/bin/gmsdi")]
     return [line[1:] for line in lines]
 
