@@ -176,7 +176,7 @@ def load(path: Path | str) -> ConditionalDemucs:
 class DemucsSeparator(Trained, Separator):
     """Plain Demucs: the trained model at ``checkpoint``, given nothing but the mixture. ``bf16`` as for ``DiffusionSeparator``."""
 
-    def __init__(self, checkpoint: str, bf16: bool = False) -> None:
+    def __init__(self, checkpoint: Path | str, bf16: bool = False) -> None:
         self.model = load(checkpoint)
         self.bf16 = bf16
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gmsdi import STEMS, audio
+from gmsdi import STEMS, audio, files
 from gmsdi.errors import BadInputError
 from gmsdi.system import Batch, Separator
 
@@ -18,13 +18,16 @@ LENGTH_TOLERANCE = 0.1
 
 
 class FolderEstimates(Separator):
-    """Estimates read from ``estimates``. Any subset of tracks; another rate is resampled, stereo is mixed down.
+    """Estimates read from ``estimates`` by the tracks' names. Any subset of tracks; another rate is resampled, stereo is mixed down.
 
     Raises ``BadInputError`` for a stem that is missing, there twice, too short or too long, and for unreadable audio.
     """
 
-    def __init__(self, estimates: str | None) -> None:
+    reads_places = True
+
+    def __init__(self, estimates: Path | str | None) -> None:
         self.folder = _existing(estimates)
+        self.tracks = {path.parent.name for path in _files(self.folder)}
         # the chunks of a track are read one after the other; no cache outlives the files that were identified
         self._read = lru_cache(maxsize=2 * len(STEMS))(_read)
 
@@ -32,10 +35,10 @@ class FolderEstimates(Separator):
     def identify(cls, **arguments: Any) -> dict[str, Any]:
         """The sha256 of every file, by its place in the folder: other files make another system, another folder does not."""
         folder = _existing(arguments["estimates"])
-        return {str(path.relative_to(folder)): audio.file_sha256(path) for path in _files(folder)}
+        return {str(path.relative_to(folder)): files.sha256(path) for path in _files(folder)}
 
     def covers(self, track: str) -> bool:
-        return (self.folder / track).is_dir()
+        return track in self.tracks
 
     def separate(self, batch: Batch) -> torch.Tensor:
         length = batch.mixtures.shape[1]
@@ -87,7 +90,7 @@ def _notice(message: str) -> None:
     logging.getLogger(__name__).warning(message)
 
 
-def _existing(estimates: str | None) -> Path:
+def _existing(estimates: Path | str | None) -> Path:
     if estimates is None:
         raise BadInputError("system=folder needs estimates=DIR, the folder that holds DIR/TRACK/STEM.wav")
     folder = Path(estimates)

@@ -7,6 +7,7 @@ precedent in Coconet (Huang et al., "Counterpoint by Convolution", ISMIR 2017, a
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -77,7 +78,7 @@ class Gibbs:
 class DemucsGibbs(DemucsSeparator):
     """Gibbs sampling from the estimate of plain Demucs on, with the same trained model at ``checkpoint``."""
 
-    def __init__(self, checkpoint: str, gibbs: Gibbs, bf16: bool = False) -> None:
+    def __init__(self, checkpoint: Path | str, gibbs: Gibbs, bf16: bool = False) -> None:
         super().__init__(checkpoint, bf16)
         self.gibbs = gibbs
 

@@ -1,6 +1,7 @@
 """MSDM and Weakly Supervised MSDM (Mariani et al., "Multi-Source Diffusion Models", ICLR 2024): they need the stems in training."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 
@@ -17,7 +18,7 @@ from gmsdi.system import Batch, Request
 class Joint:
     """What samples from one network of all stems at once, however many are asked for."""
 
-    def load(self, checkpoint: str) -> None:
+    def load(self, checkpoint: Path | str) -> None:
         self.denoiser, _ = load_denoiser(checkpoint, kind="msdm", rate=SAMPLE_RATE, stems=STEMS)
 
     @classmethod
@@ -32,7 +33,7 @@ class Joint:
 class Apart:
     """What samples from a network a stem, none of which has seen another stem than its own."""
 
-    def load(self, checkpoint: Mapping[str, str]) -> None:
+    def load(self, checkpoint: Mapping[str, Path | str]) -> None:
         self.denoisers = {
             stem: load_denoiser(checkpoint[stem], kind="weak-msdm", rate=SAMPLE_RATE, stems=(stem,))[0]
             for stem in STEMS
@@ -52,7 +53,7 @@ class MSDM(Joint, DiffusionSeparator):
 
     def __init__(
         self,
-        checkpoint: str,
+        checkpoint: Path | str,
         posterior: MakePosterior,
         sigmas: torch.Tensor,
         sampler: Sampler,
@@ -71,7 +72,7 @@ class WeakMSDM(Apart, DiffusionSeparator):
 
     def __init__(
         self,
-        checkpoint: Mapping[str, str],
+        checkpoint: Mapping[str, Path | str],
         posterior: MakePosterior,
         sigmas: torch.Tensor,
         sampler: Sampler,
@@ -91,7 +92,7 @@ class MSDMGenerator(Joint, DiffusionGenerator):
     Stems that are neither given nor asked for are generated, too, as the network knows of no fewer, and left out.
     """
 
-    def __init__(self, checkpoint: str, sigmas: torch.Tensor, sampler: Sampler, bf16: bool = False) -> None:
+    def __init__(self, checkpoint: Path | str, sigmas: torch.Tensor, sampler: Sampler, bf16: bool = False) -> None:
         super().__init__(sigmas, sampler, bf16)
         self.load(checkpoint)
 
@@ -112,7 +113,7 @@ class WeakMSDMGenerator(Apart, DiffusionGenerator):
     """Weakly Supervised MSDM's generation: each stem from its own network, which knows of no other stem."""
 
     def __init__(
-        self, checkpoint: Mapping[str, str], sigmas: torch.Tensor, sampler: Sampler, bf16: bool = False
+        self, checkpoint: Mapping[str, Path | str], sigmas: torch.Tensor, sampler: Sampler, bf16: bool = False
     ) -> None:
         super().__init__(sigmas, sampler, bf16)
         self.load(checkpoint)

@@ -4,6 +4,7 @@ Most of them separate drums, bass, vocals and the rest: a stem that is none of a
 are those of the package's own list, ``NAME-SHA.th`` with the beginning of the file's sha256 in its name.
 """
 
+import io
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +21,7 @@ from demucs.htdemucs import HTDemucs
 from demucs.states import load_model
 from torch import Tensor
 
-from gmsdi import STEMS, audio
+from gmsdi import STEMS, audio, files
 from gmsdi.errors import BadInputError, IntegrityError, near, one_line
 from gmsdi.system import Batch, Separator
 
@@ -38,7 +39,7 @@ class PretrainedDemucs(Separator):
     segments that it is given.
     """
 
-    def __init__(self, name: str, folder: str, mapping: Mapping[str, str], overlap: float = 0.25) -> None:
+    def __init__(self, name: str, folder: Path | str, mapping: Mapping[str, str], overlap: float = 0.25) -> None:
         paths = present(name, folder)
         bag = _bag(name)
         self.model = BagOfModels([_load(path) for path in paths], bag.get("weights"), bag.get("segment")).eval()
@@ -59,7 +60,7 @@ class PretrainedDemucs(Separator):
         """The files' hashes and how the package puts them together, instead of the folder."""
         paths = present(arguments["name"], arguments["folder"])
         own = {name: value for name, value in arguments.items() if name != "folder"}
-        return {**own, "bag": _bag(arguments["name"]), "weights": [audio.file_sha256(path) for path in paths]}
+        return {**own, "bag": _bag(arguments["name"]), "weights": [files.sha256(path) for path in paths]}
 
     @classmethod
     def describe(cls, **arguments: Any) -> str:
@@ -85,16 +86,16 @@ class PretrainedDemucs(Separator):
         return int(self.model.sources.index(source))
 
 
-def files(name: str) -> list[str]:
+def names_of_files(name: str) -> list[str]:
     """The names of the files that the model ``name`` is made of; ``BadInputError`` for a model that the package does not list."""
     lines = (LISTS / "files.txt").read_text().split()
     by_signature = {line.split("-")[0]: line for line in lines if line.endswith(".th")}
     return [by_signature[signature] for signature in _bag(name)["models"]]
 
 
-def present(name: str, folder: str) -> list[Path]:
+def present(name: str, folder: Path | str) -> list[Path]:
     """The files of a model in ``folder``; ``BadInputError`` that says which to put there when one is missing."""
-    paths = [Path(folder) / file for file in files(name)]
+    paths = [Path(folder) / file for file in names_of_files(name)]
     if missing := [path.name for path in paths if not path.is_file()]:
         raise BadInputError(f"{name}: put {' and '.join(missing)}, from the demucs package's models, into {folder}")
     return paths
@@ -112,11 +113,12 @@ def _bag(name: str) -> dict[str, Any]:
 def _load(path: Path) -> Demucs | HDemucs | HTDemucs:
     """A model of a file whose hash is the one in its name. ``IntegrityError`` where it is not, and for what is no model."""
     wanted = path.stem.split("-")[1]
-    if not audio.file_sha256(path).startswith(wanted):
+    data, found = files.read(path)
+    if not found.startswith(wanted):
         raise IntegrityError(f"{path}: damaged, its sha256 does not begin with {wanted}; copy it again")
     try:
         with torch.serialization.safe_globals(ALLOWED):
-            package = torch.load(path, "cpu", weights_only=True)
+            package = torch.load(io.BytesIO(data), "cpu", weights_only=True)
         if package["state"].get("__quantized"):
             raise BadInputError(f"{path}: quantised weights are not read here; take the model without _q in its name")
         model: Demucs | HDemucs | HTDemucs = load_model(package)

@@ -19,6 +19,7 @@ import soundfile
 import soxr
 from scipy.io import wavfile
 
+from gmsdi import files
 from gmsdi.errors import BadInputError
 
 Samples = npt.NDArray[np.float32]
@@ -38,10 +39,12 @@ def read(path: Path | str) -> tuple[Samples, int]:
     path = Path(path)
     if not path.is_file():
         raise BadInputError(f"{path}: no such audio file")
-    try:
-        samples, rate = _read_float32(path) or _decode(path)
-    except OSError as error:
-        raise BadInputError(f"{path}: cannot be read ({error.strerror}); check its permissions and the disk") from None
+    return decode(path, files.read(path)[0])
+
+
+def decode(path: Path, data: bytes) -> tuple[Samples, int]:
+    """As ``read``, of the bytes ``data`` that were read from ``path``: so they can be hashed before, whatever happens to the file."""
+    samples, rate = _as_float32(path, data) or _decode(path, data)
     require_finite(samples, rate, str(path))
     return samples, rate
 
@@ -52,49 +55,47 @@ def read_stretch(path: Path, start: int, length: int) -> Samples:
     return samples
 
 
-def _read_float32(path: Path) -> tuple[Samples, int] | None:
-    """Read a float32 WAV as it is; None for any other file, ``BadInputError`` for a truncated WAV of any kind.
+def _as_float32(path: Path, data: bytes) -> tuple[Samples, int] | None:
+    """Take a float32 WAV's ``data`` as they are; None for any other file, ``BadInputError`` for a truncated WAV of any kind.
 
     libsndfile takes a truncated WAV for a shorter one, and SciPy's reader cannot be used in threads (it reports damage by
     warnings, whose filters are global), so the header is read here.
     """
-    header = _wav_header(path)
+    header = _wav_header(data)
     if header is None:
         return None
     form, start, size = header
     if size == STREAMED:
         return None
-    missing = start + size - path.stat().st_size
+    missing = start + size - len(data)
     if missing > 0:
         raise BadInputError(f"{path}: truncated, {missing} of {size} bytes of samples are missing; copy it again")
     kind, channels, rate, _, _, bits = struct.unpack("<HHIIHH", form)
     if (kind, bits) != (IEEE_FLOAT, 32) or channels == 0 or size < 4 * channels:
         return None
-    samples = np.fromfile(path, "<f4", size // (4 * channels) * channels, offset=start)
+    samples = np.frombuffer(data, "<f4", size // (4 * channels) * channels, start).copy()
     return samples.reshape(-1, channels).T, rate
 
 
-def _wav_header(path: Path) -> tuple[bytes, int, int] | None:
+def _wav_header(data: bytes) -> tuple[bytes, int, int] | None:
     """The first 16 bytes of a WAV's format chunk, and the first byte and number of bytes of its samples; None if it has none."""
-    form = b""
-    with path.open("rb") as file:
-        magic = file.read(12)
-        if magic[:4] != b"RIFF" or magic[8:] != b"WAVE":
-            return None
-        while len(head := file.read(8)) == 8:
-            name, size = struct.unpack("<4sI", head)
-            start = file.tell()
-            if name == b"fmt ":
-                form = file.read(16)
-            if name == b"data" and len(form) == 16:
-                return form, start, size
-            file.seek(start + size + size % 2)  # chunks start at even bytes
+    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+        return None
+    form, place = b"", 12
+    while len(head := data[place : place + 8]) == 8:
+        name, size = struct.unpack("<4sI", head)
+        start = place + 8
+        if name == b"fmt ":
+            form = data[start : start + 16]
+        if name == b"data" and len(form) == 16:
+            return form, start, size
+        place = start + size + size % 2  # chunks start at even bytes
     return None
 
 
-def _decode(path: Path) -> tuple[Samples, int]:
+def _decode(path: Path, data: bytes) -> tuple[Samples, int]:
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
             announced, rate = file.frames, file.samplerate
             samples = file.read(dtype="float32", always_2d=True).T
     except soundfile.LibsndfileError as error:

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load as parse
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from gmsdi import audio
+from gmsdi import audio, files
 from gmsdi.errors import BadInputError, IntegrityError, one_line
 
 SHOWN = 3
@@ -104,12 +105,11 @@ def load(path: Path | str, *, kind: str, rate: int) -> Checkpoint:
         raise BadInputError(f"{path}: a checkpoint of kind {manifest.kind}, where one of kind {kind} is needed")
     if manifest.sample_rate != rate:
         raise BadInputError(f"{path}: trained at {manifest.sample_rate} Hz, where {rate} Hz are needed")
+    data, found = files.read(path)  # hashed and parsed are the same bytes, whatever happens to the file
+    if found != recorded:
+        raise IntegrityError(f"{path}: damaged, or not the weights of {_manifest_path(path).name}; copy both again")
     try:
-        if audio.file_sha256(path) != recorded:
-            raise IntegrityError(f"{path}: damaged, or not the weights of {_manifest_path(path).name}; copy both again")
-        weights = load_file(path)
-    except OSError as error:
-        raise BadInputError(f"{path}: cannot be read ({error.strerror}); check its permissions and the disk") from None
+        weights = parse(data)
     except SafetensorError as error:
         raise IntegrityError(f"{path}: no safetensors file ({one_line(error)}); copy it again") from None
     floats = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
@@ -169,14 +169,10 @@ def _to_json(path: Path, manifest: Manifest, sha256: str) -> str:
 def _read_manifest(path: Path) -> tuple[Manifest, str]:
     """The manifest of the checkpoint at ``path``, and the recorded sha256 of its weights."""
     beside = _manifest_path(path)
+    if not beside.exists():
+        raise IntegrityError(f"{path}: its manifest {beside.name} is gone; copy both files")
     try:
-        content = json.loads(beside.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise IntegrityError(f"{path}: its manifest {beside.name} is gone; copy both files") from None
-    except OSError as error:
-        raise BadInputError(
-            f"{beside}: cannot be read ({error.strerror}); check its permissions and the disk"
-        ) from None
+        content = json.loads(files.read(beside)[0].decode())
     except (ValueError, RecursionError):
         raise IntegrityError(f"{beside}: damaged, no JSON; copy it again") from None
     fault = _fault(content)

@@ -5,6 +5,7 @@ Source: Postolache et al., "Generalized Multi-Source Inference for Text Conditio
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -52,7 +53,13 @@ class Prompted(DiffusionGenerator):
     """
 
     def __init__(
-        self, checkpoint: str, guidance: float, negatives: bool, sigmas: Tensor, sampler: Sampler, bf16: bool = False
+        self,
+        checkpoint: Path | str,
+        guidance: float,
+        negatives: bool,
+        sigmas: Tensor,
+        sampler: Sampler,
+        bf16: bool = False,
     ) -> None:
         super().__init__(sigmas, sampler, bf16)
         self.denoiser, manifest = load_denoiser(checkpoint, kind="gmsdi", rate=SAMPLE_RATE, stems=STEMS)
@@ -78,7 +85,7 @@ class PromptGenerator(Prompted):
 
     def __init__(
         self,
-        checkpoint: str,
+        checkpoint: Path | str,
         guidance: float,
         coupling: MakeCoupling,
         sigmas: Tensor,

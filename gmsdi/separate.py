@@ -6,6 +6,7 @@ scale, the negative prompts and the noise levels are not published: the ones in 
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -55,7 +56,7 @@ class GMSDI(DiffusionSeparator):
 
     def __init__(
         self,
-        checkpoint: str,
+        checkpoint: Path | str,
         guidance: float,
         posterior: MakePosterior,
         sigmas: torch.Tensor,

@@ -4,13 +4,14 @@ A separator hears mono at 22 050 Hz, ``CHUNK`` samples at a time. Its stems are 
 they align with the song sample by sample; they stay mono, and have nothing above 11 025 Hz.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from gmsdi import SAMPLE_RATE, STEMS, audio
-from gmsdi.system import Batch, Separator, item_seed
+from gmsdi.system import Batch, Place, Separator, item_seed
 
 CHUNK = 262_144
 """Samples, 11.89 s: MSDM's chunk, which every network here can read."""
@@ -41,11 +42,12 @@ def separate_song(
     mixture = _at_rate(audio.mono(samples), rate, SAMPLE_RATE, _frames(samples.shape[1], rate))[0]
     stems = np.empty((len(STEMS), max(len(mixture), CHUNK)), dtype=np.float32)
     covered = 0
-    for batch in _batches(mixture, name, seed, batch_size, device):
-        for start, estimate in zip(batch.starts, _separate(separator, batch), strict=True):
-            _lay(stems, estimate, start, covered)
-            covered = start + CHUNK
-        advance(len(batch.starts))
+    for places, batch in _batches(mixture, name, seed, batch_size, device):
+        told = replace(batch, places=places if separator.reads_places else None)
+        for place, estimate in zip(places, _separate(separator, told, places), strict=True):
+            _lay(stems, estimate, place.start, covered)
+            covered = place.start + CHUNK
+        advance(len(places))
     return _at_rate(stems[:, : len(mixture)], SAMPLE_RATE, rate, samples.shape[1])
 
 
@@ -63,32 +65,29 @@ def chunk_starts(frames: int) -> list[int]:
     return [n * (frames - CHUNK) // max(gaps, 1) for n in range(gaps + 1)]
 
 
-def _batches(mixture: audio.Samples, name: str, seed: int, batch_size: int, device: str) -> Iterator[Batch]:
-    """The chunks of a mixture ``[T]``, in their order, ``batch_size`` at a time."""
+def _batches(
+    mixture: audio.Samples, name: str, seed: int, batch_size: int, device: str
+) -> Iterator[tuple[tuple[Place, ...], Batch]]:
+    """The chunks of a mixture ``[T]``, in their order, ``batch_size`` at a time, and where they are from."""
     starts, content = chunk_starts(len(mixture)), audio.sha256(mixture)
     padded = np.pad(mixture, (0, max(0, CHUNK - len(mixture))))
     for first in range(0, len(starts), batch_size):
         some = starts[first : first + batch_size]
         chunks = np.stack([padded[start : start + CHUNK] for start in some])  # [B, CHUNK]
-        yield Batch(
-            mixtures=torch.from_numpy(chunks).to(device),
-            rate=SAMPLE_RATE,
-            seeds=tuple(item_seed(seed, content, first + n) for n in range(len(some))),
-            tracks=(name,) * len(some),
-            starts=tuple(some),
-            frames=(len(mixture),) * len(some),
-        )
+        seeds = tuple(item_seed(seed, content, first + n) for n in range(len(some)))
+        places = tuple(Place(name, start, len(mixture)) for start in some)
+        yield places, Batch(torch.from_numpy(chunks).to(device), SAMPLE_RATE, seeds)
 
 
-def _separate(separator: Separator, batch: Batch) -> audio.Samples:
+def _separate(separator: Separator, batch: Batch, places: Sequence[Place]) -> audio.Samples:
     """The stems ``[B, K, CHUNK]`` of a batch, of the right shape and finite."""
     with torch.inference_mode():
         stems = separator.separate(batch).float().cpu().numpy()
-    expected = (len(batch.starts), len(STEMS), CHUNK)
+    expected = (len(places), len(STEMS), CHUNK)
     if stems.shape != expected:
         raise ValueError(f"gave stems of shape {stems.shape} where [B, K, T] is {expected}")
-    for start, estimate in zip(batch.starts, stems, strict=True):
-        audio.require_finite(estimate, batch.rate, f"stems of the chunk at {start / batch.rate:.1f} s")
+    for place, estimate in zip(places, stems, strict=True):
+        audio.require_finite(estimate, batch.rate, f"stems of the chunk at {place.start / batch.rate:.1f} s")
     return stems
 
 

@@ -4,31 +4,56 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
 
-from gmsdi import STEMS, audio
+from gmsdi import STEMS, files
+from gmsdi.errors import BadInputError
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an excerpt is from: the name of its track, where it starts there, and how long that track is (samples)."""
+
+    track: str
+    start: int
+    frames: int
 
 
 @dataclass(frozen=True)
 class Batch:
     """What a separator may know of ``B`` excerpts.
 
-    ``seeds`` are the items' own: an item's result must not depend on what else is in the batch. ``tracks``, ``starts`` and ``frames``
-    say which track an item comes from, where it starts there, and how long that track is (samples). ``references`` is given only to
-    separators that declare ``reads_references``.
+    ``seeds`` are the items' own: an item's result must not depend on what else is in the batch. ``places`` is given only to separators
+    that declare ``reads_places``, ``references`` only to those that declare ``reads_references``.
     """
 
     mixtures: torch.Tensor  # [B, T] float32
     rate: int
     seeds: tuple[int, ...]
-    tracks: tuple[str, ...]
-    starts: tuple[int, ...]
-    frames: tuple[int, ...]
+    places: tuple[Place, ...] | None = None
     references: torch.Tensor | None = None  # [B, K, T]
+
+    @property
+    def tracks(self) -> tuple[str, ...]:
+        """The names of the tracks, of ``places``."""
+        return tuple(place.track for place in self._told())
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """Where the excerpts start in their tracks (samples), of ``places``."""
+        return tuple(place.start for place in self._told())
+
+    @property
+    def frames(self) -> tuple[int, ...]:
+        """The lengths of the tracks (samples), of ``places``."""
+        return tuple(place.frames for place in self._told())
+
+    def _told(self) -> tuple[Place, ...]:
+        if self.places is None:
+            raise BadInputError("a separator that looks at tracks, starts or frames declares reads_places = True")
+        return self.places
 
 
 def item_seed(seed: int, content: str, number: int) -> int:
@@ -41,11 +66,13 @@ class System:
 
     @classmethod
     def identify(cls, **arguments: Any) -> dict[str, Any]:
-        """What the constructor's arguments mean by content: a path becomes the sha256 of the file, or of the files, that lie there.
+        """What the constructor's arguments mean by content: a ``Path`` becomes the sha256 of the file, or of the files, that lie there.
 
-        The identity of everything that the system outputs is made from this.
+        An argument that the constructor declares as a path comes as a ``Path``, whatever it looks like; any other is never one.
+        The identity of everything that the system outputs is made from this. What it hashes by ``gmsdi.files`` has to be the same
+        when the system is at work.
         """
-        return {name: _content(value) for name, value in arguments.items()}
+        return {name: files.by_content(value) for name, value in arguments.items()}
 
     @classmethod
     def describe(cls, **arguments: Any) -> str:
@@ -64,13 +91,16 @@ class Separator(System, ABC):
     reads_references: ClassVar[bool] = False
     """An oracle: it is handed the true stems, and its row is a bound, not a result."""
 
+    reads_places: ClassVar[bool] = False
+    """It is told which track an excerpt is from and where it starts there. Then the track's name is part of its work's identity."""
+
     @classmethod
     def stems(cls, **arguments: Any) -> tuple[str, ...]:
         """The stems that a system with these arguments separates; the others are undefined in its row, whatever it outputs for them."""
         return STEMS
 
     def covers(self, track: str) -> bool:
-        """Whether the system has anything to say of a track; its row lacks those that it does not cover."""
+        """Whether the system has anything to say of a track; its row lacks the others. Asked if it ``reads_places``."""
         return True
 
     @abstractmethod
@@ -115,10 +145,11 @@ class Generator(System, ABC):
         """The stems ``[B, J, T]`` that were asked for, float32, in the order of the request."""
 
 
-class Derived(ABC):
+class Derived(System, ABC):
     """A system that is made of the outputs of others, so that nothing is sampled twice: also one class and one yaml.
 
     It covers what all its inputs cover, and costs what they cost. It must not depend on anything but its constructor's arguments.
+    ``identify`` says what decides its output besides the identities of its inputs; names of systems need take no part.
     """
 
     @property
@@ -137,31 +168,7 @@ class Derived(ABC):
         """The stems that it has, from those that its inputs have."""
         return tuple(stem for stem in STEMS if all(stem in each for each in inputs))
 
-    def identity(self) -> Any:
-        """What decides the output besides the class and the identities of the inputs, as JSON can hold it. Names take no part."""
+    @property
+    def chosen_among(self) -> Mapping[str, str]:
+        """If it follows a choice: the names under ``systems`` that the choice was made among, and the ids that they had then."""
         return {}
-
-
-def _content(value: Any) -> Any:
-    """The sha256 of what a path leads to, also in lists and mappings; anything else as it is.
-
-    A word without slash or suffix is never taken for a path.
-    """
-    if isinstance(value, Mapping):
-        return {name: _content(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_content(item) for item in value]
-    if not isinstance(value, str | Path) or ("/" not in str(value) and not Path(value).suffix):
-        return value
-    path = Path(value)
-    if path.is_dir():
-        return {
-            str(file.relative_to(path)): audio.file_sha256(file) for file in sorted(path.rglob("*")) if file.is_file()
-        }
-    return _sha256(path, path.stat().st_mtime_ns) if path.is_file() else value
-
-
-@cache
-def _sha256(path: Path, changed: int) -> str:
-    """Of a file as it was last ``changed``: systems share weights, and those of the papers' size are gigabytes."""
-    return audio.file_sha256(path)

@@ -15,7 +15,7 @@ from benchmarks.metrics.scores import Metric, WindowScores
 from benchmarks.plan.systems import SystemSpec
 from benchmarks.plan.units import Plan, WorkUnit
 from benchmarks.run.job import Job
-from benchmarks.run.score import from_json, score_key
+from benchmarks.run.score import from_json, score_key, to_json
 from benchmarks.store.journal import Record
 from benchmarks.store.store import Store
 from benchmarks.tables import wording
@@ -87,6 +87,8 @@ def make_table(
 
 def scores_of(system: SystemSpec, plan: Plan, metrics: Mapping[str, Metric | Judge], store: Store) -> Scores:
     """The score records of a system, of the tracks that have them."""
+    if system.best_of:
+        return _best_of([scores_of(member, plan, metrics, store) for member in system.best_of], metrics)
     found: Scores = {name: {} for name in metrics}
     for track in plan.tracks:
         for name, metric in metrics.items():
@@ -95,6 +97,40 @@ def scores_of(system: SystemSpec, plan: Plan, metrics: Mapping[str, Metric | Jud
             if key in store.scores:
                 found[name][track.name] = store.scores[key]
     return found
+
+
+def _best_of(members: Sequence[Scores], metrics: Mapping[str, Metric | Judge]) -> Scores:
+    """Records of the tracks that all ``members`` have: in each column each stem of that member whose cell is the best one."""
+    found: Scores = {}
+    for name, metric in metrics.items():
+        assert isinstance(metric, Metric)
+        tracks = sorted(set.intersection(*(set(member[name]) for member in members)))
+        columns = {column: _best_stems(column, metric, members, name, tracks) for column in metric.columns if tracks}
+        found[name] = {
+            track: {
+                **members[0][name][track],
+                "columns": {column: to_json(scores[place]) for column, scores in columns.items()},
+                "made of": [member[name][track] for member in members],
+            }
+            for place, track in enumerate(tracks)
+        }
+    return found
+
+
+def _best_stems(
+    column: str, metric: Metric, members: Sequence[Scores], name: str, tracks: Sequence[str]
+) -> list[WindowScores]:
+    """The scores of each track, stem by stem of the member whose cell of it is the highest."""
+    scores = [[from_json(member[name][track]["columns"][column]) for track in tracks] for member in members]
+    cells = np.array([TrackStatistics.of(each, metric.pooling).cells()[:-1] for each in scores])  # [M, K]
+    best = np.nan_to_num(cells, nan=-np.inf).argmax(axis=0)  # [K]
+    return [
+        WindowScores(
+            np.stack([of_track[m].values[k] for k, m in enumerate(best)]),
+            np.stack([of_track[m].reasons[k] for k, m in enumerate(best)]),
+        )
+        for of_track in zip(*scores, strict=True)
+    ]
 
 
 def headline(system: SystemSpec, job: Job) -> str:
@@ -127,7 +163,9 @@ def _row(
     against, below = (scores[other.id] if other and other.id != system.id else None for other in (baseline, floor))
     cells = tuple(_cells(group, metrics[group.metric], own, against, below, len(plan.tracks)) for group in groups)
     scored = {track for records in own.values() for track in records}
-    units = [unit for unit in plan.of_system(system) if unit.excerpt.track in scored]
+    units = [
+        unit for each in system.best_of or (system,) for unit in plan.of_system(each) if unit.excerpt.track in scored
+    ]
     return MeasuredRow(
         name=system.name,
         label=system.label,
@@ -145,7 +183,12 @@ def _row(
 
 def keys_of(scores: Scores) -> tuple[str, ...]:
     """The keys of score records, metric by metric."""
-    return tuple(record["key"] for records in scores.values() for record in records.values())
+    return tuple(
+        each["key"]
+        for records in scores.values()
+        for record in records.values()
+        for each in record.get("made of", [record])
+    )
 
 
 def seconds_of(units: Sequence[WorkUnit], store: Store) -> float | None:

@@ -25,7 +25,7 @@ from gmsdi.errors import GmsdiError
 from gmsdi.posterior import Posterior
 from gmsdi.precision import computes_bfloat16, features
 from gmsdi.separate import DiffusionSeparator
-from gmsdi.system import Batch
+from gmsdi.system import Batch, Place
 
 SONGS = 2
 WARM_UP = 2
@@ -116,9 +116,7 @@ def chunks(dataset: Dataset, protocol: Protocol, device: str) -> Batch:
         mixtures=torch.stack(mixtures).to(device),
         rate=dataset.manifest.rate,
         seeds=tuple(range(len(tracks))),
-        tracks=tuple(track.name for track in tracks),
-        starts=tuple(excerpt.start for excerpt in excerpts),
-        frames=tuple(track.frames for track in tracks),
+        places=tuple(Place(track.name, excerpts[i].start, track.frames) for i, track in enumerate(tracks)),
     )
 
 

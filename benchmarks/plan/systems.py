@@ -5,17 +5,19 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.config import build
-from benchmarks.identity import canonical, digest
+from benchmarks.identity import canonical, digest, short
 from benchmarks.plan.tasks import Task
-from gmsdi import STEMS
+from gmsdi import STEMS, files
+from gmsdi.ensemble import BestPerStem
 from gmsdi.errors import BadInputError, one_line
 from gmsdi.system import Derived, Generator, Separator, Source
 
@@ -42,10 +44,21 @@ class SystemSpec:
     lacks: str = ""  # why it cannot do its task
     borrows: Source | None = None  # see ``Generator.borrows``
     family: str = ""  # the block of rows that tables show it in
+    files: Mapping[str, str] = field(
+        default_factory=dict, compare=False
+    )  # that its identity was made from, pinned to their sha256
+    reads_places: bool = False  # whether a track's name is part of what it, or one of its inputs, is told
+    best_of: tuple[
+        "SystemSpec", ...
+    ] = ()  # the systems whose best numbers are its own; see ``gmsdi.ensemble.BestPerStem``
 
     def build(self) -> Any:
-        """The ``Separator`` or ``Generator`` itself. It loads weights, so this is called only where it runs."""
-        return build(self.config)
+        """The ``Separator`` or ``Generator`` itself. It loads weights, so this is called only where it runs.
+
+        ``IntegrityError`` if a file is not the one that the identity was made from.
+        """
+        with files.loading(self.files):
+            return build(self.config)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -97,7 +110,7 @@ def stands_alone(name: str, node: DictConfig) -> bool:
 def _resolve_generator(name: str, node: DictConfig, tasks: Sequence[Task]) -> Iterator[SystemSpec]:
     """The systems of a node with a ``generator``: one a task."""
     target, config, arguments = _read(name, node, "generator", Generator)
-    with _blaming(name):
+    with _blaming(name), files.noted() as pins:
         borrows = target.borrows(**arguments)
         identity, about = {"class": _path(target), "is": target.identify(**arguments)}, target.describe(**arguments)
     for task in tasks:
@@ -115,6 +128,7 @@ def _resolve_generator(name: str, node: DictConfig, tasks: Sequence[Task]) -> It
             lacks=target.lacks(task.stems, task.given),
             borrows=borrows,
             family=_family(node),
+            files=pins,
         )
 
 
@@ -127,37 +141,76 @@ def _resolve(
     if name not in nodes:
         raise BadInputError(f"system {users[-1]} is made of {name}; add {name} to system=[…]")
     if name not in specs:
-        target, config, arguments = _read(name, nodes[name], "separator", (Separator, Derived))
-        derived = _make_derived(name, config) if issubclass(target, Derived) else None
-        inputs = tuple(
-            Input(_resolve(of, nodes, specs, (*users, name)), replicate)
-            for of, replicate in (derived.inputs if derived else ())
-        )
-        _require_replicates(name, inputs)
-        if derived is None:
-            with _blaming(name):
-                identity = {"class": _path(target), "is": target.identify(**arguments)}
-                about, stems = target.describe(**arguments), target.stems(**arguments)
-        else:
-            made_of = [[each.system.id, each.replicate] for each in inputs]
-            identity = {"class": _path(target), "is": derived.identity(), "inputs": made_of}
-            about = ""
-            stems = derived.stems([each.system.stems for each in inputs])
-        label = str(nodes[name].label)
-        specs[name] = SystemSpec(
-            name,
-            label,
-            digest(identity),
-            canonical(identity),
-            config,
-            inputs,
-            derived,
-            about,
-            stems,
-            row=name,
-            family=_family(nodes[name]),
-        )
+        target, config, arguments = _read(name, nodes[name], "separator", (Separator, Derived, BestPerStem))
+        make = _alone if issubclass(target, Separator) else _made_of if issubclass(target, Derived) else _best_of
+
+        def other(of: str) -> SystemSpec:
+            return _resolve(of, nodes, specs, (*users, name))
+
+        found = make(name, nodes[name], target, config, arguments, other)
+        specs[name] = replace(found, row=name, family=_family(nodes[name]))
     return specs[name]
+
+
+Other = Callable[[str], SystemSpec]
+"""Another system by its name."""
+
+Arguments = dict[str, Any]
+
+
+def _alone(name: str, node: DictConfig, target: Any, config: DictConfig, arguments: Arguments, _: Other) -> SystemSpec:
+    """A separator."""
+    with _blaming(name), files.noted() as pins:
+        identity = {"class": _path(target), "is": target.identify(**arguments)}
+        about, stems = target.describe(**arguments), target.stems(**arguments)
+    return SystemSpec(
+        name,
+        str(node.label),
+        digest(identity),
+        canonical(identity),
+        config,
+        about=about,
+        stems=stems,
+        files=pins,
+        reads_places=target.reads_places,
+    )
+
+
+def _made_of(
+    name: str, node: DictConfig, target: Any, config: DictConfig, arguments: Arguments, other: Other
+) -> SystemSpec:
+    """A derived system, and with it those that it is made of."""
+    try:
+        derived: Derived = build(config)
+        own = target.identify(**arguments)
+    except BadInputError as error:
+        raise BadInputError(f"system {name}: {error}") from None
+    inputs = tuple(Input(other(of), replicate) for of, replicate in derived.inputs)
+    _require_replicates(name, inputs)
+    _require_chosen_among(name, derived.chosen_among, other)
+    identity = {"class": _path(target), "is": own, "inputs": [[each.system.id, each.replicate] for each in inputs]}
+    return SystemSpec(
+        name,
+        str(node.label),
+        digest(identity),
+        canonical(identity),
+        config,
+        inputs,
+        derived,
+        stems=derived.stems([each.system.stems for each in inputs]),
+        reads_places=any(each.system.reads_places for each in inputs),
+    )
+
+
+def _best_of(
+    name: str, node: DictConfig, target: Any, config: DictConfig, arguments: Arguments, other: Other
+) -> SystemSpec:
+    """What takes the best numbers of other systems."""
+    members = tuple(map(other, arguments["members"]))
+    identity = {"class": _path(target), "members": [member.id for member in members]}
+    stems = tuple(stem for stem in STEMS if all(stem in member.stems for member in members))
+    label = str(node.label)
+    return SystemSpec(name, label, digest(identity), canonical(identity), config, stems=stems, best_of=members)
 
 
 def _family(node: DictConfig) -> str:
@@ -169,13 +222,13 @@ def _read(name: str, node: DictConfig, key: str, kinds: Any) -> tuple[Any, DictC
     config = node.get(key)
     if config is None or "_target_" not in config or "label" not in node:
         raise BadInputError(f"system {name}: needs a label and a {key} with a _target_; see configs/system/")
-    given: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    given.pop("_target_")
     try:
         target = get_class(config._target_)
         if not issubclass(target, kinds):
             raise BadInputError(f"{target.__name__} is no {key} (gmsdi/system.py)")
-        return target, config, _arguments(target, given)
+        given = _located(OmegaConf.to_container(config, resolve=True))
+        arguments = {name: value for name, value in given.items() if name != "_target_"}
+        return target, OmegaConf.create(_as_text(given)), _arguments(target, arguments)
     except (ImportError, ValueError, BadInputError) as error:
         raise BadInputError(f"system {name}: {one_line(error)}; see configs/system/{name}.yaml") from None
 
@@ -189,14 +242,6 @@ def _blaming(name: str) -> Iterator[None]:
         raise BadInputError(f"system {name}: {error}; mend that, or leave it out of system=[…]") from None
 
 
-def _make_derived(name: str, config: DictConfig) -> Derived:
-    try:
-        derived: Derived = build(config)
-    except BadInputError as error:
-        raise BadInputError(f"system {name}: {error}") from None
-    return derived
-
-
 def _require_replicates(name: str, inputs: tuple[Input, ...]) -> None:
     """Raise for a second sample of a derived system: it has no noise of its own, so all its samples are equal."""
     for each in inputs:
@@ -204,6 +249,17 @@ def _require_replicates(name: str, inputs: tuple[Input, ...]) -> None:
             raise BadInputError(
                 f"system {name}: takes several samples of {each.system.name}, which is itself made of others; "
                 "take them of what that is made of"
+            )
+
+
+def _require_chosen_among(name: str, among: Mapping[str, str], other: Other) -> None:
+    """Raise for a choice that was made among other systems than those that have these names now."""
+    for member, then in among.items():
+        if (now := other(member).id) != then:
+            raise BadInputError(
+                f"system {name}: was chosen among another {member} ({short(then)}, not {short(now)}), of other weights or settings; "
+                f"choose again with `gmsdi tune system=[{','.join(among)}] tuned=NAME` and the same overrides, and give "
+                f"systems.{name}.separator.choice=results/tuned/NAME.yaml; or leave it out of system=[…]"
             )
 
 
@@ -216,6 +272,46 @@ def _targets(node: Any) -> Iterator[str]:
     if isinstance(node, list):
         for item in node:
             yield from _targets(item)
+
+
+def _located(node: Any) -> Any:
+    """A config with each argument that its ``_target_`` declares as a ``Path`` made one; ``~`` is the user's home."""
+    if isinstance(node, list):
+        return [_located(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    declared = _declared(get_object(node["_target_"])) if "_target_" in node else {}
+    return {name: _typed(_located(item), declared.get(name)) for name, item in node.items()}
+
+
+def _declared(target: Any) -> dict[str, Any]:
+    """The declared types of a callable's arguments by their names; none where they cannot be told."""
+    try:
+        return get_type_hints(getattr(target, "__init__", target) if isinstance(target, type) else target)
+    except (NameError, TypeError):
+        return {}
+
+
+def _typed(value: Any, declared: Any) -> Any:
+    """``value`` with a ``Path`` wherever ``declared`` has one."""
+    for option in get_args(declared) if get_origin(declared) in (Union, UnionType) else (declared,):
+        parts = get_args(option)
+        if isinstance(value, str) and option is Path:
+            return Path(value).expanduser()
+        if isinstance(value, list) and parts:
+            return [_typed(item, parts[0]) for item in value]
+        if isinstance(value, dict) and len(parts) == 2:
+            return {name: _typed(item, parts[1]) for name, item in value.items()}
+    return value
+
+
+def _as_text(node: Any) -> Any:
+    """A config with its paths as text."""
+    if isinstance(node, dict):
+        return {name: _as_text(item) for name, item in node.items()}
+    if isinstance(node, list):
+        return [_as_text(item) for item in node]
+    return str(node) if isinstance(node, Path) else node
 
 
 def _arguments(target: Callable[..., Any], given: Mapping[str, Any], partial: bool = False) -> dict[str, Any]:

@@ -15,7 +15,10 @@ GENERATION = "generation"
 
 @dataclass(frozen=True, slots=True)
 class WorkUnit:
-    """One excerpt through one system. ``id`` covers the system, the excerpt's content, the task, the base seed and the replicate.
+    """One excerpt through one system.
+
+    ``id`` covers the system, the excerpt's content, the task, the base seed and the replicate, and the track's name if the system is
+    told it: all that the system may look at.
 
     ``seed`` does not depend on the system: all systems get the same noise, which sharpens paired tests. ``inputs`` are the units on the
     same excerpt from which a derived system makes this one; those of replicate 0 are also in their own systems' rows. ``elsewhere``
@@ -113,7 +116,7 @@ def make_plan(manifest: DatasetManifest, protocol: Protocol, systems: Sequence[S
     for place, track in enumerate(tracks):
         pieces = protocol.excerpts(track)
         for system in systems:
-            if system.lacks:
+            if system.lacks or system.best_of:
                 continue
             wanted = [excerpt for excerpt in pieces if _counts(system, track, excerpt)]
             units[system.id, track.name] = tuple(
@@ -202,4 +205,6 @@ def with_inputs(units: Iterable[WorkUnit]) -> dict[str, WorkUnit]:
 def _unit_id(system: SystemSpec, excerpt: Excerpt, seed: int, replicate: int, elsewhere: Sequence[Excerpt]) -> str:
     task = GENERATION if system.task else SEPARATION
     parts = [task, system.id, excerpt.id, seed, replicate, *(each.id for each in elsewhere)]
+    if system.reads_places:
+        parts.append(f"track {excerpt.track}")
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()

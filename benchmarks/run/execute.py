@@ -15,9 +15,9 @@ from benchmarks.plan.systems import SystemSpec
 from benchmarks.plan.units import WorkUnit
 from benchmarks.run.job import Job
 from benchmarks.store.store import Output
-from gmsdi import STEMS, audio
-from gmsdi.errors import BadInputError, GmsdiError, one_line
-from gmsdi.system import Batch, Derived, Request
+from gmsdi import STEMS, audio, files
+from gmsdi.errors import BadInputError, GmsdiError, IntegrityError, one_line
+from gmsdi.system import Batch, Derived, Place, Request
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 """Errors of the disk: full, over quota, read-only, broken. They end the run; what is finished stays."""
@@ -81,7 +81,12 @@ def execute(
     todo = pending(list(units))
     if not todo:
         return {}
-    worker = _worker(system, job, before)
+    try:
+        worker = _worker(system, job, before)
+    except IntegrityError as error:  # its files are not those of the plan; other systems' may be
+        say(f"error: {system.name}: {error}")
+        job.store.record_failures(todo, error, job.run)
+        return {unit.id: error for unit in todo}
     covered = worker.covered(units)
     left_out = [unit for unit in todo if unit.excerpt.track not in covered]
     failures: Failures = {unit.id: NotCovered() for unit in left_out}
@@ -145,13 +150,15 @@ class Worker(ABC):
         """
         try:
             made = zip(units, self.compute(units), strict=True)
-            self.job.store.record_outputs([self.write(unit, *each) for unit, each in made if holds(unit.id)])
+            outputs = [self.write(unit, *each) for unit, each in made if holds(unit.id)]
+            files.verify(self.system.files)  # once more: nothing is recorded of files that are not those of the plan
+            self.job.store.record_outputs(outputs)
         except Exception as error:
             if ends_the_run(error):
                 raise
             if len(units) > 1:
                 return {key: failure for unit in units for key, failure in self.run([unit], holds).items()}
-            self.job.store.record_failure(units[0], error, self.job.run)
+            self.job.store.record_failures(units, error, self.job.run)
             self._report(units[0])
             return {units[0].id: error}
         return {}
@@ -204,8 +211,7 @@ class Separating(Sampling):
     doing = "separating"
 
     def covers(self, unit: WorkUnit) -> bool:
-        covers: bool = self.built.covers(unit.excerpt.track)
-        return covers
+        return not self.system.reads_places or bool(self.built.covers(unit.excerpt.track))
 
     def sample(self, units: list[WorkUnit], references: audio.Samples) -> torch.Tensor:
         mixtures = np.stack([audio.mixture(stems) for stems in references])  # [B, T]
@@ -213,13 +219,15 @@ class Separating(Sampling):
             mixtures=torch.from_numpy(mixtures).to(self.job.device),
             rate=self.job.dataset.manifest.rate,
             seeds=tuple(unit.seed for unit in units),
-            tracks=tuple(unit.excerpt.track for unit in units),
-            starts=tuple(unit.excerpt.start for unit in units),
-            frames=tuple(self._tracks[unit.excerpt.track].frames for unit in units),
+            places=tuple(map(self._place, units)) if self.system.reads_places else None,
             references=torch.from_numpy(references).to(self.job.device) if self.built.reads_references else None,
         )
-        stems: torch.Tensor = self.built.separate(batch)
+        with files.pinned(self.system.files):
+            stems: torch.Tensor = self.built.separate(batch)
         return stems
+
+    def _place(self, unit: WorkUnit) -> Place:
+        return Place(unit.excerpt.track, unit.excerpt.start, self._tracks[unit.excerpt.track].frames)
 
 
 class Generating(Sampling):
@@ -240,7 +248,8 @@ class Generating(Sampling):
             if self.system.borrows is None
             else torch.from_numpy(np.stack([self._borrow(unit, task.stems) for unit in units])).to(self.job.device),
         )
-        stems: torch.Tensor = self.built.generate(request)
+        with files.pinned(self.system.files):
+            stems: torch.Tensor = self.built.generate(request)
         return stems
 
     def _borrow(self, unit: WorkUnit, stems: Sequence[str]) -> audio.Samples:

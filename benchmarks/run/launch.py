@@ -193,7 +193,7 @@ class _Finishing(_Work):
         if deaths > 1:  # the second time it was computed alone, so it was this unit; the next run tries it again
             how = "a crash, out of memory, killed, cancelled or preempted"
             ended = GmsdiError(f"{deaths} workers ended while at it: {how}; their logs may say")
-            self.job.store.record_failure(unit, ended, self.job.run)
+            self.job.store.record_failures([unit], ended, self.job.run)
         if unit.id not in self.job.store.failures:
             return Unfinished("not computed")
         failure = self.job.store.failures[unit.id]

@@ -115,7 +115,7 @@ def _separated(task: ScoreTask, dataset: Dataset, store: Store) -> Record:
     assert isinstance(task.metric, Metric)
     columns = task.metric(estimates, references, dataset.manifest.rate)
     stems = task.units[0].system.stems
-    defined = {name: _to_json(_defined(scores, stems)) for name, scores in columns.items()}
+    defined = {name: to_json(_defined(scores, stems)) for name, scores in columns.items()}
     return {"pooling": task.metric.pooling, "columns": defined}
 
 
@@ -144,7 +144,7 @@ def _excerpt(stems: audio.Samples, unit: WorkUnit) -> audio.Samples:
     return stems[:, unit.excerpt.start : unit.excerpt.start + unit.excerpt.length]
 
 
-def _to_json(scores: WindowScores) -> Record:
+def to_json(scores: WindowScores) -> Record:
     """Values by stem, null where undefined, and by reason the indices of the undefined ones in the flattened values."""
     flat = scores.reasons.ravel()
     return {
@@ -154,7 +154,7 @@ def _to_json(scores: WindowScores) -> Record:
 
 
 def from_json(record: Record) -> WindowScores:
-    """The scores of a column of a score record: the inverse of ``_to_json``."""
+    """The scores of a column of a score record: the inverse of ``to_json``."""
     values = np.array(record["values"], dtype=np.float64)
     reasons = np.full(values.size, "", dtype=object)
     for reason, places in record["undefined"].items():

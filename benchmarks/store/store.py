@@ -35,7 +35,7 @@ from benchmarks.notices import warn
 from benchmarks.plan.units import WorkUnit
 from benchmarks.store.journal import Journal, Record
 from benchmarks.store.lease import Leases
-from gmsdi import audio
+from gmsdi import audio, files
 from gmsdi.errors import BadInputError, IntegrityError, one_line
 
 Floats = npt.NDArray[np.float64]
@@ -149,9 +149,10 @@ class Store:
             path = folder / f"{stem}.wav"
             if not path.exists():
                 raise IntegrityError(f"{path}: recorded as done but gone; remove {folder} and run again")
-            if audio.file_sha256(path) != recorded:
+            data, found = files.read(path)
+            if found != recorded:
                 raise IntegrityError(f"{path}: changed since it was written; remove {folder} and run again")
-            stems.append(audio.read(path)[0][0])
+            stems.append(audio.decode(path, data)[0][0])
         return np.stack(stems)
 
     def remove_damaged(self, units: Sequence[WorkUnit]) -> set[str]:
@@ -235,13 +236,21 @@ class Store:
         self._scores.append(records)
         self.scores.update({record["key"]: record for record in records})
 
-    def record_failure(self, unit: WorkUnit, error: BaseException, run: str) -> None:
-        """Record one failed attempt at a unit."""
-        attempt = self.failures.get(unit.id, {"attempt": 0})["attempt"] + 1
-        message = one_line(error) or type(error).__name__
-        record = {"unit": unit.id, "attempt": attempt, "error": type(error).__name__, "message": message, "run": run}
-        self._failures.append([record])
-        self.failures[unit.id] = record
+    def record_failures(self, units: Iterable[WorkUnit], error: BaseException, run: str) -> None:
+        """Record one failed attempt at each of some units."""
+        kind, message = type(error).__name__, one_line(error) or type(error).__name__
+        records = {
+            unit.id: {
+                "unit": unit.id,
+                "attempt": self.failures.get(unit.id, {"attempt": 0})["attempt"] + 1,
+                "error": kind,
+                "message": message,
+                "run": run,
+            }
+            for unit in units
+        }
+        self._failures.append(records.values())
+        self.failures.update(records)
 
     def record_left_out(self, units: Iterable[str]) -> None:
         """Remember units of tracks that their systems do not cover."""

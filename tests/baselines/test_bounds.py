@@ -42,9 +42,6 @@ def batch(*songs: audio.Samples) -> Batch:
         mixtures=torch.from_numpy(np.stack([audio.mixture(stems) for stems in songs])),
         rate=SAMPLE_RATE,
         seeds=tuple(range(len(songs))),
-        tracks=tuple(f"Track{n:05d}" for n in range(len(songs))),
-        starts=(0,) * len(songs),
-        frames=tuple(stems.shape[1] for stems in songs),
         references=torch.from_numpy(np.stack(songs)),
     )
 

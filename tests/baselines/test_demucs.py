@@ -203,7 +203,7 @@ def test_the_probability_falls_to_the_lowest() -> None:
 
 
 def test_no_steps_are_plain_demucs(path: str) -> None:
-    batch = Batch(sources(2).sum(dim=1), SAMPLE_RATE, (1, 2), ("a", "b"), (0, 0), (600, 600))
+    batch = Batch(sources(2).sum(dim=1), SAMPLE_RATE, (1, 2))
     plain = DemucsSeparator(path).separate(batch)
     torch.testing.assert_close(DemucsGibbs(path, Gibbs(0)).separate(batch), plain, rtol=0, atol=0)
     assert not torch.allclose(DemucsGibbs(path, Gibbs(3)).separate(batch), plain)
@@ -215,11 +215,7 @@ def test_an_item_does_not_depend_on_its_batch(path: str, gibbs: Gibbs) -> None:
     mixtures, seeds = sources(4).sum(dim=1), (11, 12, 13, 14)
 
     def run(items: list[int]) -> Tensor:
-        names, zeros = tuple("abcd"[i] for i in items), (0,) * len(items)
-        frames = (600,) * len(items)
-        return separator.separate(
-            Batch(mixtures[items], SAMPLE_RATE, tuple(seeds[i] for i in items), names, zeros, frames)
-        )
+        return separator.separate(Batch(mixtures[items], SAMPLE_RATE, tuple(seeds[i] for i in items)))
 
     whole = run([0, 1, 2, 3])
     torch.testing.assert_close(torch.cat([run([i]) for i in range(4)]), whole, rtol=1e-4, atol=1e-6)

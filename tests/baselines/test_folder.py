@@ -15,7 +15,7 @@ from benchmarks.metrics.si_sdr import SiSDR
 from benchmarks.store.store import Store
 from gmsdi import SAMPLE_RATE, STEMS, audio
 from gmsdi.errors import BadInputError
-from gmsdi.system import Batch
+from gmsdi.system import Batch, Place
 
 FRAMES = 20_000
 TRACK = "Track00001"
@@ -43,7 +43,9 @@ def estimates(tmp_path: Path, stems: dict[str, audio.Samples], write_track: Call
 def excerpt(start: int = 0, length: int = FRAMES, *tracks: str) -> Batch:
     tracks = tracks or (TRACK,)
     count = len(tracks)
-    return Batch(torch.zeros(count, length), SAMPLE_RATE, (0,) * count, tracks, (start,) * count, (FRAMES,) * count)
+    return Batch(
+        torch.zeros(count, length), SAMPLE_RATE, (0,) * count, tuple(Place(track, start, FRAMES) for track in tracks)
+    )
 
 
 def separate(estimates: Path, batch: Batch) -> np.ndarray:

@@ -18,7 +18,7 @@ from demucs.utils import center_trim
 from omegaconf import OmegaConf
 
 from baselines import pretrained
-from baselines.pretrained import PretrainedDemucs, files
+from baselines.pretrained import PretrainedDemucs, names_of_files
 from benchmarks import cli, config
 from benchmarks.config import build
 from benchmarks.plan.systems import resolve, resolve_all
@@ -70,14 +70,14 @@ def lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def mixtures(frames: int = SAMPLE_RATE) -> Batch:
     noise = 0.1 * torch.randn(2, frames, generator=torch.Generator().manual_seed(1))
-    return Batch(noise, SAMPLE_RATE, (1, 2), ("a", "b"), (0, 0), (frames, frames))
+    return Batch(noise, SAMPLE_RATE, (1, 2))
 
 
 def test_the_packages_own_lists_name_the_files() -> None:
-    assert files("htdemucs") == ["955717e8-8726e21a.th"]
-    assert len(files("mdx")) == 4
+    assert names_of_files("htdemucs") == ["955717e8-8726e21a.th"]
+    assert len(names_of_files("mdx")) == 4
     with pytest.raises(BadInputError, match="no model 'htdemuc'; did you mean htdemucs "):
-        files("htdemuc")
+        names_of_files("htdemuc")
 
 
 def test_it_is_what_the_model_says_at_its_own_rate(lists: Path) -> None:
@@ -186,12 +186,13 @@ def test_its_identity_is_the_files_not_the_folder(lists: Path, tmp_path: Path) -
 def test_what_is_made_of_it_has_the_stems_that_it_takes_from_it(lists: Path, tmp_path: Path) -> None:
     """An ensemble has each stem that its chosen member has; a mean has those that all its inputs have."""
     choice = tmp_path / "choice.yaml"
-    choice.write_text("choice: {bass: mdx, drums: mdx, guitar: silence, piano: mdx}")
     ensemble = (
         f"{{label: E, separator: {{_target_: gmsdi.ensemble.Ensemble, members: [mdx, silence], choice: {choice}}}}}"
     )
     mean = "{label: M, separator: {_target_: gmsdi.ensemble.Mean, of: mdx, samples: 2}}"
     chosen = ["system=[silence,mdx]", "systems.mdx.separator.name=bag", f"systems.mdx.separator.folder={lists}"]
+    members = [{"row": system.name, "system": system.id} for system in resolve_all(config.load(chosen).systems)]
+    choice.write_text(f"choice: {{bass: mdx, drums: mdx, guitar: silence, piano: mdx}}\nrows: {members}")
     systems = resolve_all(config.load([*chosen, f"+systems.ensemble={ensemble}", f"+systems.mean={mean}"]).systems)
     stems = {system.name: system.stems for system in systems}
     assert stems == {
@@ -229,5 +230,5 @@ def test_the_real_transformer_is_read(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_the_configs_name_models_that_the_package_lists() -> None:
     for name in ("htdemucs", "mdx", "htdemucs-6s"):
         node = config.load([f"system=[{name}]"]).systems[name].separator
-        assert files(node.name)
+        assert names_of_files(node.name)
         assert set(build(node.mapping)) <= set(STEMS)

@@ -62,8 +62,7 @@ def all_separators(write: Write, posterior: Callable, sampler: Sampler) -> dict[
 
 
 def batch(mixtures: torch.Tensor, seeds: tuple[int, ...]) -> Batch:
-    count = len(mixtures)
-    return Batch(mixtures, SAMPLE_RATE, seeds, ("song",) * count, (0,) * count, (mixtures.shape[1],) * count)
+    return Batch(mixtures, SAMPLE_RATE, seeds)
 
 
 @pytest.fixture
@@ -162,7 +161,7 @@ def test_a_checkpoint_of_another_model_is_refused(write: Write) -> None:
 
 def test_the_network_is_part_of_the_identity_and_not_only_its_weights(write: Write) -> None:
     path = write("msdm", "msdm", channels=4)
-    arguments = {"checkpoint": path, "posterior": {}, "sigmas": {}, "sampler": {}}
+    arguments = {"checkpoint": Path(path), "posterior": {}, "sigmas": {}, "sampler": {}}
     before = MSDM.identify(**arguments)
     weights = checkpoint.load(path, kind="msdm", rate=SAMPLE_RATE)
     other = {**NETWORK, "channels": 4, "sigma_data": 0.2}

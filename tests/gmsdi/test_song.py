@@ -31,6 +31,8 @@ class Shares(Separator):
 class Gain(Separator):
     """Each stem is the mixture times the gain of its chunk, by the chunk's start."""
 
+    reads_places = True
+
     def __init__(self, gains: dict[int, float]) -> None:
         self.gains = gains
 
@@ -41,6 +43,8 @@ class Gain(Separator):
 
 class Seeded(Separator):
     """Noise of the item's own seed, and a record of the batches."""
+
+    reads_places = True
 
     def __init__(self) -> None:
         self.batches: list[Batch] = []

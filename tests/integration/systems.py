@@ -24,6 +24,8 @@ class Slow(Separator):
     at, kills its process at, or loses the GPU at, after which nothing works in its process.
     """
 
+    reads_places = True
+
     def __init__(
         self,
         variant: int = 0,

@@ -62,7 +62,7 @@ def nodes(tmp_path):
 @pytest.fixture
 def batch(noise):
     mixtures = torch.from_numpy(np.concatenate([noise(seed, SAMPLES) for seed in range(CHUNKS)]))
-    return Batch(mixtures, SAMPLE_RATE, (0, 1), ("a", "b"), (0, 0), (SAMPLES, SAMPLES))
+    return Batch(mixtures, SAMPLE_RATE, (0, 1))
 
 
 @pytest.mark.parametrize(

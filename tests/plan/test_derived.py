@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +37,8 @@ class Noisy(Separator):
     A line of ``log`` is written for each item; seeds in the file ``fault`` fail, as bad input if it says so; the track ``lacks`` is not
     covered.
     """
+
+    reads_places = True
 
     def __init__(self, variant: int = 0, log: str = "", fault: str = "", lacks: str = "") -> None:
         self.variant = variant
@@ -123,7 +126,7 @@ def choose(tmp_path):
     def write(*names):
         chosen = dict(zip(STEMS, names * (len(STEMS) // len(names)), strict=True))
         path = tmp_path / f"{'-'.join(names)}.yaml"
-        path.write_text(yaml.safe_dump({"choice": chosen, "on": "validation"}))
+        path.write_text(yaml.safe_dump({"choice": chosen}))
         return str(path)
 
     return write
@@ -142,7 +145,21 @@ def ensemble(choice, *members):
 
 
 def specs(**nodes):
-    return resolve_all({name: OmegaConf.create({"label": name, "separator": node}) for name, node in nodes.items()})
+    made = {name: OmegaConf.create({"label": name, "separator": node}) for name, node in nodes.items()}
+    ensembles = {name: node for name, node in nodes.items() if node["_target_"].endswith("Ensemble")}
+    for node in ensembles.values():
+        if Path(node["choice"]).is_file():
+            record(Path(node["choice"]), {name: made[name] for name in made.keys() - ensembles.keys()})
+    return resolve_all(made)
+
+
+def record(choice, members):
+    """Note in the file of a choice, unless it says so already, which systems it was made among, as `gmsdi tune` does."""
+    with suppress(yaml.YAMLError, TypeError):
+        content = yaml.safe_load(choice.read_text())
+        if "choice" in content and "rows" not in content:
+            content["rows"] = [{"row": spec.name, "system": spec.id} for spec in resolve_all(members)]
+            choice.write_text(yaml.safe_dump(content))
 
 
 def spec_of(job, name):
@@ -465,7 +482,7 @@ def test_what_else_the_file_of_a_choice_says_changes_nothing(choose):
     path = Path(choose("a", "b"))
     systems = {"a": noisy(), "b": noisy(variant=1), "both": ensemble(str(path), "a", "b")}
     before = specs(**systems)[-1].id
-    path.write_text(f"# again\n{path.read_text()}by: me\n")
+    path.write_text(f"# again\nby: me\n{path.read_text()}")
     assert specs(**systems)[-1].id == before
 
 
@@ -503,8 +520,7 @@ def test_the_modules_behind_a_system_are_those_behind_its_inputs_too():
         ),
         (
             {"a": noisy(), "e": ensemble("nowhere.yaml", "a")},
-            "system e: nowhere.yaml: there is no choice of systems here; "
-            "write `choice: {bass: …, drums: …, guitar: …, piano: …}`, each one of a",
+            "system e: nowhere.yaml: there is no choice of systems here; make one: `gmsdi tune system=[a] tuned=NAME`",
         ),
     ],
 )

@@ -26,7 +26,7 @@ PROTOCOL = Protocol("tiny", CHUNK)
 class Weighted(Separator):
     """A system with weights in a file."""
 
-    def __init__(self, checkpoint: str, steps: int = 100) -> None:
+    def __init__(self, checkpoint: Path, steps: int = 100) -> None:
         self.gain = float(Path(checkpoint).read_text())
 
     def separate(self, batch: Batch) -> torch.Tensor:
@@ -41,7 +41,7 @@ class Curve:
     seed: int = field(default_factory=lambda: 4)
 
 
-def ramp(top: float, rho: float = 7.0) -> list[float]:
+def ramp(top: float | Path, rho: float = 7.0) -> list[float]:
     """Another, which a function makes."""
     return [top, 0.0]
 
@@ -49,7 +49,14 @@ def ramp(top: float, rho: float = 7.0) -> list[float]:
 class Nested(Separator):
     """A system whose arguments are objects, of which one is made later with what is known then."""
 
-    def __init__(self, curve=Curve(), make=partial(ramp, rho=5.0), levels=None, later=Curve, weights=None) -> None:  # noqa: B008
+    def __init__(
+        self,
+        curve=Curve(),
+        make=partial(ramp, rho=5.0),  # noqa: B008
+        levels=None,
+        later=Curve,
+        weights: dict[str, Path] | None = None,
+    ) -> None:
         self.arguments = (curve, make, levels, later, weights)
 
     def separate(self, batch: Batch) -> torch.Tensor:
@@ -213,9 +220,9 @@ def test_a_folder_is_what_lies_in_it_and_a_word_is_a_word(tmp_path, monkeypatch)
     for name in ("a", "b"):
         (tmp_path / name / "deep").mkdir(parents=True)
         (tmp_path / name / "deep" / "weights").write_text("1")
-    assert Weighted.identify(checkpoint=f"{tmp_path}/a") == Weighted.identify(checkpoint=f"{tmp_path}/b")
+    assert Weighted.identify(checkpoint=tmp_path / "a") == Weighted.identify(checkpoint=tmp_path / "b")
     (tmp_path / "b" / "deep" / "weights").write_text("2")
-    assert Weighted.identify(checkpoint=f"{tmp_path}/a") != Weighted.identify(checkpoint=f"{tmp_path}/b")
+    assert Weighted.identify(checkpoint=tmp_path / "a") != Weighted.identify(checkpoint=tmp_path / "b")
     monkeypatch.chdir(tmp_path)
     assert Weighted.identify(mode="a", steps=3) == {"mode": "a", "steps": 3}
 

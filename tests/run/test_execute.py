@@ -38,6 +38,8 @@ GPU = {
 class Fragile(Separator):
     """Random gains of the mixture. As long as the file ``fault`` exists, what it says goes wrong with the excerpt at ``BAD``."""
 
+    reads_places = True
+
     def __init__(self, fault: str = "", log: str = "") -> None:
         self.fault = Path(fault)
         self.log = log

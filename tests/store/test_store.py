@@ -191,8 +191,8 @@ def test_flac_is_close_to_what_it_was_made_of_and_scaled_down_if_it_peaks_over_1
 
 
 def test_a_failure_counts_the_attempts_of_every_process(store, unit):
-    store.record_failure(unit, ValueError("first"), "run")
-    Store(store.root).refresh().record_failure(unit, KeyError(), "run")
+    store.record_failures([unit], ValueError("first"), "run")
+    Store(store.root).refresh().record_failures([unit], KeyError(), "run")
     (failure,) = Store(store.root).refresh().failures.values()
     assert (failure["attempt"], failure["error"], failure["message"]) == (2, "KeyError", "KeyError")
 
