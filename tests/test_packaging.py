@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks import config
 from benchmarks.plan.systems import resolve_all
-from benchmarks.store.provenance import code_digests
+from benchmarks.store.provenance import provenance
 from gmsdi import SAMPLE_RATE, STEMS, audio
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,8 +39,10 @@ from benchmarks.store.provenance import provenance
 from benchmarks.plan.systems import resolve_all
 
 codes = [cli.main(arguments) for arguments in json.loads(sys.argv[2])]
-ids = {system.name: system.id for system in resolve_all(config.load(json.loads(sys.argv[3])).systems)}
-found = {"file": benchmarks.__file__, "codes": codes, "ids": ids, "provenance": provenance("cpu")}
+systems = resolve_all(config.load(json.loads(sys.argv[3])).systems)
+ids = {system.name: system.id for system in systems}
+facts = provenance("cpu", [module for system in systems for module in system.modules])
+found = {"file": benchmarks.__file__, "codes": codes, "ids": ids, "provenance": facts}
 print(json.dumps(found), file=sys.stderr)
 """
 
@@ -87,8 +89,7 @@ def test_an_installed_package_runs_far_from_any_checkout(
     zipfile.ZipFile(wheel).extractall(site)
     song = {stem: noise(k, SAMPLE_RATE) for k, stem in enumerate(STEMS)}
     write_track(elsewhere / "songs" / "test" / "Track1", song)
-    small = [f"sampling.gmsdi-{name}.projected.sigmas.steps=5" for name in ("separator", "extractor")]
-    small += ["protocol.chunk=22050", "metrics.si_sdri.window=1.0", "metrics.si_sdri.hop=0.5"]
+    small = ["protocol.chunk=22050", "metrics.si_sdri.window=1.0", "metrics.si_sdri.hop=0.5"]
     overrides = ["dataset=msdm_layout", "dataset.title=Noise", "data=songs", "device=cpu", *SYSTEMS, *small]
 
     found = run(site, elsewhere, [[verb, *overrides] for verb in ("run", "table", "doctor")], SYSTEMS)
@@ -101,7 +102,8 @@ def test_an_installed_package_runs_far_from_any_checkout(
 
     made_by = found["provenance"]
     assert (made_by["commit"], made_by["dirty"]) == ("unknown", None)
-    assert made_by["code"] == code_digests()
+    modules = [module for system in resolve_all(config.load(SYSTEMS).systems) for module in system.modules]
+    assert made_by["code"] == provenance("cpu", modules)["code"]
 
 
 def run(site: Path, folder: Path, commands: list[list[str]], systems: list[str]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """From scores to a table: reads the store, computes nothing of audio."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,14 +9,15 @@ import yaml
 
 from benchmarks.cells.stats import TrackStatistics, holm, interval, sign_flip
 from benchmarks.config import SHIPPED
-from benchmarks.identity import short
 from benchmarks.metrics.judges import Judge
 from benchmarks.metrics.scores import Metric, WindowScores
 from benchmarks.plan.systems import SystemSpec
 from benchmarks.plan.units import Plan, WorkUnit
 from benchmarks.run.job import Job
 from benchmarks.run.score import from_json, score_key, to_json
+from benchmarks.sources import UNKNOWN, closure
 from benchmarks.store.journal import Record
+from benchmarks.store.provenance import COUNTS, MAKES, SCORES
 from benchmarks.store.store import Store
 from benchmarks.tables import wording
 from benchmarks.tables.table import (
@@ -269,34 +270,42 @@ def notes_of(
     failures = [store.failures[unit.id] for unit in units if unit.id in store.failures and unit.id not in store.outputs]
     if failures:
         notes.append(f"{len(failures)} of {len(units)} excerpts failed: {failures[0]['message']}")
-    notes += _made_by_other_code(system, units, store, provenance)
-    for name, records in own.items():
-        scored = {record["run"] for record in records.values()}
-        notes += [
-            note
-            for module in metrics[name].modules
-            for note in _other_code("scored", module, scored, store, provenance)
-        ]
-    return notes
+    for each in system.best_of or (system,):
+        notes += _made_by_other_code(each, list(plan.of_system(each)), store, provenance)
+    scored = {record["run"] for records in own.values() for record in records.values()}
+    modules = [module for name in own for module in metrics[name].modules]
+    notes += _other_code("scored", {SCORES, *modules}, scored, store, provenance)
+    notes += _other_code("counted", {COUNTS}, scored, store, provenance, but={SCORES, *modules})
+    return list(dict.fromkeys(notes))
 
 
 def _made_by_other_code(system: SystemSpec, units: Sequence[WorkUnit], store: Store, provenance: Record) -> list[str]:
     """Notes on all code that made a system's units, and what they are made of."""
     made = {store.outputs[unit.id].run for unit in units if unit.id in store.outputs}
-    notes = [note for module in system.modules for note in _other_code("made", module, made, store, provenance)]
+    notes = _other_code("made", {MAKES, *system.own_modules}, made, store, provenance)
     for i, each in enumerate(system.inputs):
         notes += _made_by_other_code(each.system, [unit.inputs[i] for unit in units], store, provenance)
-    return list(dict.fromkeys(notes))
+    return notes
 
 
-def _other_code(verb: str, module: str, runs: set[str], store: Store, provenance: Record) -> list[str]:
-    """A note if ``module``, or what it imports, says something else now than it did in some of ``runs``."""
-    here = provenance["code"].get(module, "")
-    others = {store.run(run)["code"].get(module, "") for run in runs} - {here}
+def _other_code(
+    verb: str, modules: set[str], runs: set[str], store: Store, provenance: Record, but: Iterable[str] = ()
+) -> list[str]:
+    """A note if ``modules`` or what they import, ``but`` for others and what those import, said something else in some of ``runs``.
+
+    What cannot be read, or was not noted then, is taken for other code.
+    """
+    here, names = provenance["code"], closure(modules) - closure(but)
+    codes = [store.run(run)["code"] for run in runs]
+    others = sorted(
+        name
+        for name in names
+        if any(here.get(name) in (UNKNOWN, None) or code.get(name) != here[name] for code in codes)
+    )
     if not others:
         return []
-    names = ", ".join(short(other) or "unknown" for other in sorted(others))
-    return [f"{verb} by other code of {module} ({names}) than this ({short(here)}); store=DIR makes it anew"]
+    more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+    return [f"{verb} by other code of {others[0]}{more} than this; store=DIR makes it anew"]
 
 
 def _caption(plan: Plan, wanted: str, baseline: SystemSpec | None, floor: SystemSpec | None) -> tuple[str, ...]:

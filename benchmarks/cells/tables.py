@@ -16,4 +16,4 @@ def table_of(config: DictConfig, job: Job) -> Table:
     """The table of a job that was made from ``config``; reads the store and computes nothing of audio."""
     metrics: dict[str, Any] = dict(zip(config.metrics, job.metrics, strict=True))
     make_table = generation.make_table if tasks_asked(config) else separation.make_table
-    return make_table(described(config), job.plan, metrics, job.store, provenance(chosen(job.device)))
+    return make_table(described(config), job.plan, metrics, job.store, provenance(chosen(job.device), job.modules))

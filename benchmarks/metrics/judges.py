@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks import sources
 from benchmarks.identity import digest
 from benchmarks.metrics.coherence import Coherence
 from benchmarks.metrics.embedders import Embedder
 from benchmarks.plan.tasks import Task
 from benchmarks.store.journal import Record
-from benchmarks.store.provenance import code_digests
 from gmsdi import STEMS, audio
 
 Floats = npt.NDArray[np.float64]
@@ -102,7 +102,7 @@ class Embedding(Judge):
         }
 
     def _embed(self, samples: audio.Samples, rate: int, cache: Cache) -> Record:
-        code = code_digests().get(type(self.embedder).__module__, "")
+        code = digest(sources.digests([type(self.embedder).__module__]))
         key = digest([audio.sha256(samples[None]), rate, self.signature, code])
         return cache(key, lambda: self.embedder.embed(samples, rate).numpy())
 

@@ -66,11 +66,16 @@ class SystemSpec:
         return self.task.stems if self.task else STEMS
 
     @property
-    def modules(self) -> tuple[str, ...]:
-        """The modules of its class, of the classes that its config makes for it, and the same of its inputs."""
+    def own_modules(self) -> tuple[str, ...]:
+        """The modules of its class, and of the classes that its config makes for it."""
         targets = _targets(OmegaConf.to_container(self.config, resolve=True))
-        own = [get_object(target).__module__ for target in targets]
-        return tuple(dict.fromkeys([*own, *(name for each in self.inputs for name in each.system.modules)]))
+        return tuple(dict.fromkeys(get_object(target).__module__ for target in targets))
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Its own, and those of what it is made of."""
+        others = [*(each.system for each in self.inputs), *self.best_of]
+        return tuple(dict.fromkeys([*self.own_modules, *(name for each in others for name in each.modules)]))
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def carry_out(config: DictConfig, headline: Headline | None = None) -> tuple[Job
     """Do what a config asks for and its store lacks; no failures are known where it has only been handed over."""
     launcher: Launcher = build(config.launcher)
     job = replace(job_of(config, open_store(config.store)), headline=headline, config=show(config))
-    job = replace(job, run=job.store.record_run(provenance(chosen(job.device))))
+    job = replace(job, run=job.store.record_run(provenance(chosen(job.device), job.modules)))
     failures = launcher.run(job)
     job.store.compact()
     return job, failures

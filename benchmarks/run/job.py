@@ -26,6 +26,12 @@ class Job:
     headline: "Headline | None" = None
     config: str = ""  # the whole config as yaml, for a later process that takes over a job handed to Slurm
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules of all that it computes and scores with."""
+        every = [*self.plan.systems, *self.metrics]
+        return tuple(dict.fromkeys(module for each in every for module in each.modules))
+
 
 Headline = Callable[[SystemSpec, Job], str]
 """What to say of a system's row as soon as it is scored."""

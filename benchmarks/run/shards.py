@@ -38,7 +38,7 @@ class Shard:
         Units at which a worker died come last and one at a time: if one kills this worker, too, all others are done by then.
         """
         job = replace(self.job, device=usable(self.job.device))
-        job = replace(job, run=job.store.record_run(provenance(job.device)))
+        job = replace(job, run=job.store.record_run(provenance(job.device, job.modules)))
         job.store.refresh()
         job.store.remove_damaged(self.units)
         deaths = job.store.leases().deaths(unit.id for unit in self.units)

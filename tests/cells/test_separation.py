@@ -74,7 +74,7 @@ def made(home: Path) -> Callable[..., Table]:
         settings: DictConfig = config.load(overrides(home, *others))
         job = job_of(settings, Store(settings.store).refresh())
         metrics = dict(zip(settings.metrics, job.metrics, strict=True))
-        return make_table(described(settings), job.plan, metrics, job.store, provenance("cpu"))
+        return make_table(described(settings), job.plan, metrics, job.store, provenance("cpu", job.modules))
 
     return make
 
@@ -292,16 +292,23 @@ def test_an_output_without_its_record_is_not_there(copy: Path, made: Callable[..
 
 def test_work_of_other_code_is_said_to_be(copy: Path, made: Callable[..., Table]) -> None:
     store = Store(copy).refresh()
-    elsewhere = provenance("cpu")
-    elsewhere["code"] = {"baselines.bounds": "f" * 64, "benchmarks.metrics.si_sdr": "0" * 64}
+    elsewhere = provenance("cpu", ["baselines.bounds", "benchmarks.metrics.si_sdr"])
+    elsewhere["code"] |= {
+        "baselines.bounds": "f" * 64,
+        "benchmarks.metrics.si_sdr": "0" * 64,
+        "benchmarks.cells.stats": "1" * 64,
+    }
     run = store.record_run(elsewhere)
     mixture = set(row(made(), "mixture").units)
     store.record_outputs([replace(output, run=run) for unit, output in store.outputs.items() if unit in mixture])
     store.record_scores([score | {"run": run} for score in store.scores.values() if set(score["units"]) <= mixture])
     table = made(f"store={copy}")
-    made_by, scored_by = row(table, "mixture").notes
-    assert "made by other code of baselines.bounds (ffffffffff)" in made_by
-    assert "scored by other code of benchmarks.metrics.si_sdr (0000000000)" in scored_by
+    remedy = "than this; store=DIR makes it anew"
+    assert row(table, "mixture").notes == (
+        f"made by other code of baselines.bounds {remedy}",
+        f"scored by other code of benchmarks.metrics.si_sdr {remedy}",
+        f"counted by other code of benchmarks.cells.stats {remedy}",
+    )
     assert row(table, "folder").notes == ()
 
 

@@ -113,7 +113,7 @@ class Finisher(Work):
     step: ClassVar[str] = "one score"
 
     def do(self) -> str:
-        job = replace(self.job, run=self.job.store.record_run(provenance("cpu")))
+        job = replace(self.job, run=self.job.store.record_run(provenance("cpu", self.job.modules)))
         failures = finish(job)
         job.store.compact()
         return f"{len(failures)} excerpts failed or are lacking"
