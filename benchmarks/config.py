@@ -1,6 +1,7 @@
 """Compose a config from ``configs/`` and overrides, and say clearly what is wrong with an override."""
 
 import math
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +11,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import MISSING, DictConfig, Node, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from benchmarks.sources import OWN
 from gmsdi.errors import BadInputError, GmsdiError, near, one_line
 
 PACKAGE = Path(__file__).resolve().parent
@@ -119,6 +121,7 @@ def load(overrides: Sequence[str], root: str = "config") -> DictConfig:
     for key, node in _nodes(config):  # type: ignore[arg-type]
         if node._is_missing():
             raise BadInputError(f"{key} has no value; give {key}=…")
+    _tell_changes(config, OverridesParser.create().parse_overrides(list(overrides)))  # type: ignore[arg-type]
     return config  # type: ignore[return-value]
 
 
@@ -146,6 +149,43 @@ def build(node: DictConfig) -> Any:
         if isinstance(cause, GmsdiError | OSError):
             raise cause from None
         raise BadInputError(f"{node.get('_target_')}: {one_line(cause or error)}; see `--cfg job`") from None
+
+
+def require_own_targets(node: Any, where: object) -> None:
+    """``BadInputError`` unless each ``_target_`` in a plain config that was read from a file ``where`` is of this project, or of a
+    package that has a class derived from one of the project's among the targets.
+
+    What a person types may name anything. A file that lies somewhere could have been edited to run what nobody asked for.
+    """
+    targets = sorted(set(targets_of(node)))
+    try:
+        own = {target.partition(".")[0] for target in targets if _is_ours(target)}
+        strange = [target for target in targets if target.partition(".")[0] not in own]
+    except (ImportError, ValueError) as error:
+        raise BadInputError(f"{where}: {one_line(error)}") from None
+    if strange:
+        raise BadInputError(
+            f"{where}: would call {strange[0]}, which is neither of gmsdi nor of a package with a system of its own"
+        )
+
+
+def _is_ours(target: str) -> bool:
+    """Whether a target is of this project, or a class that is derived from one of this project's."""
+    if target.partition(".")[0] in OWN:
+        return True
+    found = get_object(target)
+    return isinstance(found, type) and any(base.__module__.partition(".")[0] in OWN for base in found.__mro__[1:])
+
+
+def targets_of(node: Any) -> Iterator[str]:
+    """Every ``_target_`` of a plain config."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield str(node["_target_"])
+        node = list(node.values())
+    if isinstance(node, list):
+        for item in node:
+            yield from targets_of(item)
 
 
 def require_count(key: str, value: object) -> None:
@@ -183,6 +223,38 @@ def _compose(overrides: Sequence[str], root: str) -> DictConfig:
             raise
     _require_keys(parsed, config, groups)
     return config
+
+
+def _tell_changes(config: DictConfig, overrides: Sequence[Override]) -> None:
+    """Add to the labels of systems what overrides change of their settings, where a label neither is the user's own nor says it itself.
+
+    Of weights a table says more than their path.
+    """
+    keys = {override.key_or_group: override for override in overrides if not override.is_delete()}
+    for name, node in config.get("systems", {}).items():
+        if f"systems.{name}.label" in keys:
+            continue
+        plain: Any = OmegaConf.to_container(node, resolve=False)
+        label = _absolute_references(plain.pop("label", ""), f"systems.{name}")
+        settings = [f"systems.{name}.{key}" for key in plain if key != "family"] + _absolute_references(plain, "")
+        for key, override in keys.items():
+            if key.startswith("weights.") or _touches(key, label) or not _touches(key, settings):
+                continue
+            value = (override.input_line or "").partition("=")[2]
+            node.label = f"{node.label}, {key.rpartition('.')[2]}={value}"
+
+
+def _absolute_references(node: Any, place: str) -> list[str]:
+    """The keys that the texts in a plain config refer to by ``${…}``; ``place`` is where relative ones begin."""
+    if isinstance(node, str):
+        return [f"{place}{key}" if key.startswith(".") else key for key in re.findall(r"\$\{([\w.-]+)\}", node)]
+    items = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return [reference for item in items for reference in _absolute_references(item, place)]
+
+
+def _touches(key: str, others: Sequence[str]) -> bool:
+    """Whether a key is one of others, or below or above one."""
+    return any(f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.") for other in others)
 
 
 def _usual(root: str, overrides: Sequence[Override], search: Sequence[Override]) -> list[str]:

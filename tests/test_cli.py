@@ -413,7 +413,8 @@ def test_an_override_changes_one_copy_of_settings_that_are_written_once(key: str
     """The yamls repeat schedules and samplers by anchors; each system has its own all the same."""
     choices = ["table=subfad", f"sampling={sizes}", f"generation={sizes}"]
     usual, other = (flat(config.load([*choices, *more])) for more in ([], [f"{key}=7"]))
-    assert {name for name in usual if usual[name] != other[name]} == {key}
+    changed = {name for name in usual if usual[name] != other[name]}
+    assert {name for name in changed if not name.endswith(".label")} == {key}
 
 
 def flat(node: Any, key: str = "") -> dict[str, Any]:

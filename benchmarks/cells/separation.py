@@ -67,9 +67,11 @@ def make_table(
     baseline, floor = named.get(config["baseline"]), named.get(config.get("floor", ""))
     columns = tuple(Group(group.title, metrics[group.metric].columns[group.column]) for group in groups)
     rows = [_row(system, baseline, floor, groups, plan, metrics, scores, store, provenance) for system in plan.systems]
+    wanted = config["reported"]
+    reported = reported_rows(wanted, [(group.signature, COLUMNS) for group in columns]) if wanted else None
     return Table(
         name=config["name"],
-        title=config["title"],
+        title=", ".join([config["title"], *dict.fromkeys(metrics[group.metric].title for group in groups)]),
         dataset=f"{plan.manifest.title} {plan.manifest.split}",
         dataset_digest=plan.manifest.digest,
         songs=len(plan.tracks),
@@ -78,10 +80,11 @@ def make_table(
         rows=arrange(rows, columns),
         baseline=baseline.name if baseline else "",
         floor=floor.name if floor else "",
-        caption=_caption(plan, config["baseline"], baseline, floor),
-        reported=reported_rows(config["reported"], [(f"{group.metric} {group.column}", COLUMNS) for group in groups])
-        if config["reported"]
-        else None,
+        caption=(
+            *_caption(plan, config["baseline"], baseline, floor),
+            *([NOT_REPORTED] if wanted and not reported else []),
+        ),
+        reported=reported,
         provenance=provenance,
     )
 
@@ -342,11 +345,14 @@ def left_out(plan: Plan) -> Iterator[str]:
 
 REPORTED = SHIPPED / "results" / "reported"
 
+NOT_REPORTED = "Published figures are not shown: they are of another measure than any group here."
 
-def reported_rows(name: str, groups: Sequence[tuple[str, Sequence[str]]]) -> ReportedSection:
+
+def reported_rows(name: str, groups: Sequence[tuple[str, Sequence[str]]]) -> ReportedSection | None:
     """The literature's rows from results/reported, placed under the first of ``groups`` whose measure and columns they have.
 
-    ``groups`` are, for each of the table's, what it measures, as those files have it, and the names of its columns.
+    ``groups`` are, for each of the table's, what it measures, as those files have it, and the names of its columns. None if no group
+    measures that.
     """
     path = REPORTED / f"{name}.yaml"
     if not path.is_file():
@@ -361,7 +367,7 @@ def reported_rows(name: str, groups: Sequence[tuple[str, Sequence[str]]]) -> Rep
         if measure == content["measure"] and set().union(*figures) <= set(columns)
     ]
     if not fitting:
-        raise BadInputError(f"reported figures {name!r} are of {content['measure']}: no such group in the table")
+        return None
     return ReportedSection(
         title=f"Reported on {content['dataset']} {content['split']}, not measured here",
         rows=tuple(

@@ -67,6 +67,10 @@ class BSSEval(Metric):
             raise BadInputError(f"BSSEval: window, hop and filters must be positive, got {self}")
 
     @property
+    def title(self) -> str:
+        return "BSSEval v4 in dB"
+
+    @property
     def signature(self) -> str:
         """Everything that the numbers depend on, in one line; two numbers compare only under equal signatures."""
         return (

@@ -10,7 +10,7 @@ import hashlib
 import re
 from abc import abstractmethod
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,8 +20,8 @@ from torch import Tensor
 from benchmarks.metrics import fad_library, kaiser_best
 from benchmarks.metrics.embedders import Embedder
 from benchmarks.notices import warn
-from gmsdi import audio
-from gmsdi.errors import BadInputError
+from gmsdi import audio, files
+from gmsdi.errors import BadInputError, IntegrityError
 
 DIGITS = 16
 """Digits of a sha256 in a signature."""
@@ -44,15 +44,9 @@ def digest(path: Path) -> str:
     if path.is_dir():
         found = hashlib.sha256()
         for file in sorted(path.rglob("*.py")):
-            found.update(f"{file.relative_to(path).as_posix()} {audio.file_sha256(file)}\n".encode())
+            found.update(f"{file.relative_to(path).as_posix()} {files.sha256(file)}\n".encode())
         return found.hexdigest()
-    return _digest(path, path.stat().st_mtime_ns)
-
-
-@cache
-def _digest(path: Path, changed: int) -> str:
-    """The sha256 of a file, kept until it is ``changed``: weights are hundreds of megabytes."""
-    return audio.file_sha256(path)
+    return files.sha256(path)
 
 
 class Pretrained(Embedder):
@@ -79,11 +73,16 @@ class Pretrained(Embedder):
 
     @cached_property
     def signature(self) -> str:
-        self._require_files()
-        hashes = "|".join(f"{kind}:{digest(path)[:DIGITS]}" for kind, path in self.identity.items())
+        hashes = "|".join(f"{kind}:{found[:DIGITS]}" for kind, found in self.hashes.items())
         return (
             f"{self.name}|{fad_library.signature()}|rate:{self.rate}|resample:kaiser_best|{self.options}|{hashes}|v:1"
         )
+
+    @cached_property
+    def hashes(self) -> dict[str, str]:
+        """The sha256 of what decides the embeddings, by its role. What is loaded later has to be the same."""
+        self._require_files()
+        return {kind: digest(path) for kind, path in self.identity.items()}
 
     @property
     def identity(self) -> dict[str, Path]:
@@ -109,12 +108,20 @@ class Pretrained(Embedder):
         for path in self.files:
             if path.is_file() and (wrong := strange(path)):
                 warn(f"{wrong}: not the official weights of {self.name}")
-        return fad_library.load(self.name, sample_rate=self.rate, **self.arguments).model
+        self._require_hashes()  # before: some of it is code, which loading runs
+        model = fad_library.load(self.name, sample_rate=self.rate, **self.arguments).model
+        self._require_hashes()
+        return model
 
     @property
     def _device(self) -> torch.device:
         device: torch.device = next(self._model.parameters()).device
         return device
+
+    def _require_hashes(self) -> None:
+        for kind, path in self.identity.items():
+            if not path.exists() or digest(path) != self.hashes[kind]:
+                raise IntegrityError(f"{path}: is not what it was when the run was planned; put it back, or run again")
 
     def _require_files(self) -> None:
         for path in self.files:

@@ -34,6 +34,11 @@ class Metric(ABC):
     pooling: ClassVar[Pooling]
 
     @property
+    def title(self) -> str:
+        """What it measures, and in what unit, for the title of a table."""
+        return type(self).__name__
+
+    @property
     @abstractmethod
     def signature(self) -> str:
         """Everything that the scores depend on, in one line."""

@@ -48,6 +48,10 @@ class SiSDR(Metric):
             )
 
     @property
+    def title(self) -> str:
+        return f"{'SI-' if self.scale_invariant else ''}SDR{'i' if self.improvement else ''} in dB"
+
+    @property
     def signature(self) -> str:
         name = ("si" if self.scale_invariant else "") + "sdr" + ("i" if self.improvement else "")
         return (

@@ -13,7 +13,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, OmegaConf
 
-from benchmarks.config import build
+from benchmarks.config import build, targets_of
 from benchmarks.identity import canonical, digest, short
 from benchmarks.plan.tasks import Task
 from gmsdi import STEMS, files
@@ -68,7 +68,7 @@ class SystemSpec:
     @property
     def own_modules(self) -> tuple[str, ...]:
         """The modules of its class, and of the classes that its config makes for it."""
-        targets = _targets(OmegaConf.to_container(self.config, resolve=True))
+        targets = targets_of(OmegaConf.to_container(self.config, resolve=True))
         return tuple(dict.fromkeys(get_object(target).__module__ for target in targets))
 
     @property
@@ -266,17 +266,6 @@ def _require_chosen_among(name: str, among: Mapping[str, str], other: Other) -> 
                 f"choose again with `gmsdi tune system=[{','.join(among)}] tuned=NAME` and the same overrides, and give "
                 f"systems.{name}.separator.choice=results/tuned/NAME.yaml; or leave it out of system=[…]"
             )
-
-
-def _targets(node: Any) -> Iterator[str]:
-    """Every ``_target_`` of a config."""
-    if isinstance(node, dict):
-        if "_target_" in node:
-            yield node["_target_"]
-        node = list(node.values())
-    if isinstance(node, list):
-        for item in node:
-            yield from _targets(item)
 
 
 def _located(node: Any) -> Any:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from benchmarks.config import SEARCH, Settings, load
+from benchmarks.config import SEARCH, Settings, load, require_own_targets
 from benchmarks.verbs import show_config
 from benchmarks.verbs.run import compute
 from gmsdi.errors import BadInputError
@@ -57,6 +57,7 @@ def _stored(file: Path) -> DictConfig:
     """The config that a submission was made from; ``BadInputError`` if this code does not understand it."""
     remedy = "`gmsdi run` with the overrides of then goes on"
     try:
+        require_own_targets(OmegaConf.to_container(cast(DictConfig, OmegaConf.load(file))), file)
         config = cast(DictConfig, OmegaConf.merge(OmegaConf.structured(Settings), OmegaConf.load(file)))
     except (OmegaConfBaseException, YAMLError, OSError, ValueError, TypeError) as error:
         why = ": ".join(filter(None, (getattr(error, "full_key", ""), str(error).partition("\n")[0].strip())))

@@ -11,7 +11,7 @@ import pytest
 from omegaconf import DictConfig
 
 from benchmarks import cli, config
-from benchmarks.cells.separation import headline, make_table, scores_of
+from benchmarks.cells.separation import NOT_REPORTED, headline, make_table, scores_of
 from benchmarks.data.dataset import read_stems
 from benchmarks.perf.literal import literal
 from benchmarks.run.configured import described, job_of
@@ -155,10 +155,28 @@ def test_a_table_is_the_same_each_time(made: Callable[..., Table]) -> None:
     assert made() == made()
 
 
+PAPERS = ("metrics.si_sdri.window=4.0", "metrics.si_sdri.hop=2.0")
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["metrics.si_sdri.improvement=false", "metrics.si_sdri.scale_invariant=false", "metrics.si_sdri.eps=1e-9"],
+)
+def test_figures_of_another_measure_are_not_put_beside_ours_and_the_title_says_what_was_computed(
+    made: Callable[..., Table], override: str
+) -> None:
+    table = made("reported=separation", *PAPERS, override)
+    assert table.reported is None and NOT_REPORTED in table.caption
+    title = {"improvement": "SI-SDR in dB", "scale_invariant": "SDRi in dB", "eps": "SI-SDRi in dB"}[
+        override.split(".")[2].split("=")[0]
+    ]
+    assert table.title == f"Source separation, {title}"
+
+
 def test_the_figures_of_the_literature_stand_under_the_metric_that_they_were_measured_by(
     made: Callable[..., Table],
 ) -> None:
-    table = made("reported=separation")
+    table = made("reported=separation", *PAPERS)
     assert table.reported is not None and len(table.reported.rows) == 6
     assert all("|silent:scored|" in table.groups[published.group].signature for published in table.reported.rows)
 
@@ -178,7 +196,7 @@ def test_a_table_needs_its_metric(made: Callable[..., Table]) -> None:
 
 def test_literature_of_other_data_is_shown_where_it_is_asked_for_alone(made: Callable[..., Table]) -> None:
     assert made().reported is None
-    assert made("reported=auto").reported == made("reported=separation").reported is not None
+    assert made("reported=auto", *PAPERS).reported == made("reported=separation", *PAPERS).reported is not None
     with pytest.raises(BadInputError, match=r"reported=seperation: there is no .*; did you mean separation"):
         made("reported=seperation")
 
