@@ -26,7 +26,7 @@ _pins: ContextVar[Pins | None] = ContextVar("pins", default=None)
 
 def sha256(path: Path) -> str:
     """sha256 of a file's bytes, in hexadecimal. A file is not read again until its ``State`` is another."""
-    now = _state(path)
+    now = state(path)
     if now is None:
         raise _missing(path)
     found = _of_state(path, now)
@@ -77,6 +77,15 @@ def read(path: Path) -> tuple[bytes, str]:
     return data, found
 
 
+def state(path: Path) -> State | None:
+    """The state of a file; None when it is not there."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 @contextmanager
 def noted() -> Iterator[dict[str, str]]:
     """Every file that is hashed or read meanwhile, with its sha256: the pins of what is being identified."""
@@ -102,7 +111,7 @@ def verify(pins: Pins) -> dict[str, State]:
     """The states of pinned files; ``IntegrityError`` if one is not what it is pinned to. Only files of another state are read again."""
     states = {}
     for path in pins:
-        now = _state(Path(path))
+        now = state(Path(path))
         if now is None or _of_state(Path(path), now) != pins[path]:
             raise _changed(path)
         states[path] = now
@@ -128,15 +137,6 @@ def _require_pinned(path: Path, found: str) -> None:
         raise IntegrityError(f"{path}: was not there when the run was planned; run again")
     if known != found:
         raise _changed(path)
-
-
-def _state(path: Path) -> State | None:
-    """The state of a file; None when it is not there."""
-    try:
-        found = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 @lru_cache(maxsize=100_000)

@@ -1,5 +1,6 @@
 """From scores to a table: reads the store, computes nothing of audio."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,6 +10,7 @@ import yaml
 
 from benchmarks.cells.stats import TrackStatistics, holm, interval, sign_flip
 from benchmarks.config import SHIPPED
+from benchmarks.data.manifest import SILENT_DB, Track
 from benchmarks.metrics.judges import Judge
 from benchmarks.metrics.scores import Metric, WindowScores
 from benchmarks.plan.systems import SystemSpec
@@ -335,12 +337,29 @@ def _caption(plan: Plan, wanted: str, baseline: SystemSpec | None, floor: System
 
 def left_out(plan: Plan) -> Iterator[str]:
     """What of the data is not measured, or not there."""
-    short_songs = len(plan.manifest.tracks) - len(plan.tracks)
-    if short_songs:
-        yield f"Left out, as they have too few whole chunks: {short_songs} of {len(plan.manifest.tracks)} songs."
-    missing = sum(len(track.missing) for track in plan.tracks)
-    if missing:
+    songs, copies = len(plan.manifest.tracks), len(plan.manifest.copies)
+    if copies:
+        yield f"Left out, as copies of others: {copies} of {songs} songs."
+    if short_songs := songs - copies - len(plan.tracks):
+        yield f"Left out, as they have too few whole chunks: {short_songs} of {songs} songs."
+    if sharing := _sharing(plan.tracks):
+        yield f"Not independent: {sharing} songs have a stem that another song has, too."
+    if missing := sum(len(track.missing) for track in plan.tracks):
         yield f"The data lacks {missing} sources that it should have; they are taken as silence."
+    absent = {stem: sum(stem not in track.stems for track in plan.tracks) for stem in STEMS}
+    if any(absent.values()):
+        counts = ", ".join(f"{stem} {count}" for stem, count in absent.items() if count)
+        yield f"Songs without a file of a stem, which is silence there: {counts}."
+
+
+def _sharing(tracks: Sequence[Track]) -> int:
+    """How many tracks have an audible stem that another one has."""
+    owners = Counter(
+        sha256
+        for track in tracks
+        for sha256 in {stem.sha256 for stem in track.stems.values() if max(stem.levels, default=SILENT_DB) > SILENT_DB}
+    )
+    return sum(any(owners[stem.sha256] > 1 for stem in track.stems.values()) for track in tracks)
 
 
 REPORTED = SHIPPED / "results" / "reported"

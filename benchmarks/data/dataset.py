@@ -1,5 +1,6 @@
 """A dataset split on disk in MSDM's layout: ``TrackNNNNN/{bass,drums,guitar,piano}.wav``, 22 050 Hz mono, and its manifest."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from benchmarks.data.manifest import DatasetManifest, Track
 from benchmarks.notices import warn
-from gmsdi import STEMS, audio
+from gmsdi import STEMS, audio, files
 from gmsdi.errors import BadInputError, IntegrityError
 
 LENGTH_TOLERANCE = 0.1
@@ -49,26 +50,31 @@ class Dataset:
         """``length`` samples of a track's stems from ``start``, ``[stems, length]``.
 
         The whole track is verified the first time that this process reads from it, and again after a file has changed.
+        ``IntegrityError`` when one changes while it is read.
         """
         folder = self.folder / track.name
         paths = {stem: folder / f"{stem}.wav" for stem in track.stems}
-        seen = tuple((str(path), _changed(path), track.stems[stem].sha256) for stem, path in paths.items())
+        seen = _states(paths, track)
         if seen not in _VERIFIED:
             self.stems(track, verify=True)
-            _VERIFIED.add(seen)
         stacked = np.zeros((len(STEMS), length), dtype=np.float32)
         for stem, path in paths.items():
             stacked[STEMS.index(stem)] = audio.read_stretch(path, start, length)[0]
+        if _states(paths, track) != seen:
+            raise IntegrityError(f"{folder}: changed while it was read; run again")
+        _VERIFIED.add(seen)
         return stacked
 
 
-_VERIFIED: set[tuple[tuple[str, int, str], ...]] = set()
-"""The tracks that this process has verified: for each stem the file, its time of change, and its sha256."""
+States = tuple[tuple[str, files.State | None, str], ...]
+"""For each stem of a track the file, its state, and the sha256 of its samples."""
+
+_VERIFIED: set[States] = set()
+"""The tracks that this process has verified."""
 
 
-def _changed(path: Path) -> int:
-    """A file's time of change in ns; 0 for a missing file, which reading it then reports."""
-    return path.stat().st_mtime_ns if path.exists() else 0
+def _states(paths: Mapping[str, Path], track: Track) -> States:
+    return tuple((str(path), files.state(path), track.stems[stem].sha256) for stem, path in paths.items())
 
 
 def read_stems(folder: Path, rate: int) -> dict[str, audio.Samples]:

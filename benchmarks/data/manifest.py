@@ -5,7 +5,7 @@ A manifest is a jsonl file: a header line, then one line a track. Labs whose dig
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -64,42 +64,74 @@ class Track:
 
 @dataclass(frozen=True)
 class DatasetManifest:
-    """The tracks of one split, in name order."""
+    """The tracks of one split, in name order.
+
+    ``origin`` is what the data say of themselves, if they do: what is rendered here says so. ``source`` is the fingerprint of the files
+    that the split was made from.
+    """
 
     title: str
     split: str
     rate: int
     tracks: tuple[Track, ...]
+    origin: str = ""
+    source: str = ""
 
     @property
     def digest(self) -> str:
         """sha256 over what is measured: rate, names, lengths and samples; independent of folders and of tags."""
         return digest([self.rate, [[track.name, track.frames, *track.identity] for track in self.tracks]])
 
+    @cached_property
+    def copies(self) -> frozenset[str]:
+        """The names of tracks whose stems are all those of an earlier one."""
+        first: dict[tuple[str, ...], str] = {}
+        return frozenset(
+            track.name for track in self.tracks if first.setdefault(track.identity, track.name) != track.name
+        )
+
     @property
     def header(self) -> dict[str, str | int]:
         """The first line: which split the other lines describe."""
-        return {"title": self.title, "split": self.split, "rate": self.rate, "digest": self.digest}
+        return {
+            "title": self.title,
+            "split": self.split,
+            "rate": self.rate,
+            "digest": self.digest,
+            "origin": self.origin,
+            "source": self.source,
+        }
+
+    def titled(self, title: str) -> "DatasetManifest":
+        """With another title, unless the data say themselves that they are something else."""
+        honest = title if self.origin in ("", title) else f"{self.origin} (read as {title})"
+        return replace(self, title=honest)
 
     def write(self, path: Path) -> None:
         """Write as jsonl, atomically."""
+        lines = [canonical(asdict(track)) for track in self.tracks]
         with audio.atomic(path) as temporary, temporary.open("w") as file:
-            file.writelines(canonical(line) + "\n" for line in [self.header, *(asdict(track) for track in self.tracks)])
+            header = canonical({**self.header, "lines": digest(lines)})
+            file.writelines(f"{line}\n" for line in [header, *lines])
 
     @staticmethod
     def read(path: Path) -> "DatasetManifest":
-        """Read a manifest; ``BadInputError`` when it is damaged."""
+        """Read a manifest; ``BadInputError`` when it is damaged, or was changed: levels and tags decide on numbers, too."""
         try:
-            header, *lines = [json.loads(line) for line in path.read_text().rstrip("\n").split("\n")]
+            first, *lines = path.read_text().rstrip("\n").split("\n")
+            header = json.loads(first)
             manifest = DatasetManifest(
                 title=header["title"],
                 split=header["split"],
                 rate=header["rate"],
-                tracks=tuple(track_from_json(line) for line in lines),
+                tracks=tuple(track_from_json(json.loads(line)) for line in lines),
+                origin=header["origin"],
+                source=header["source"],
             )
+            intact = header["lines"] == digest(lines)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise BadInputError(f"{path}: not a dataset manifest; remove it and prepare the dataset again") from None
-        if manifest.digest != header["digest"]:
+        if not intact or manifest.digest != header["digest"]:
             raise BadInputError(f"{path}: its digest does not match its lines; remove it and prepare the dataset again")
         return manifest
 

@@ -1,7 +1,7 @@
 """Is the data what it claims to be? Reads and hashes every file again, and lists every problem, not just the first."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -75,6 +75,11 @@ def verify(splits: Sequence[Dataset]) -> Report:
     problems += _run([partial(_against_manifest, split, track) for split in splits for track in split.manifest.tracks])
     problems += _shared_audio(splits)
     return Report(tuple(summarize(split.manifest) for split in splits), tuple(problems))
+
+
+def of_sources(differences: Iterable[tuple[Path, str]]) -> list[Problem]:
+    """What differs between a prepared split and the sources that it was made from, as problems."""
+    return [Problem(where, f"{what}; `gmsdi data prepare` takes it in") for where, what in differences]
 
 
 def inspect_folder(folder: Path, rate: int) -> list[Problem]:

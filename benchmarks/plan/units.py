@@ -132,8 +132,12 @@ def make_plan(manifest: DatasetManifest, protocol: Protocol, systems: Sequence[S
 
 
 def _tracks(manifest: DatasetManifest, protocol: Protocol, systems: Sequence[SystemSpec]) -> list[Track]:
-    """The tracks that are measured: all that hold a chunk, and a free one to borrow from if a system does that."""
-    tracks = [track for track in manifest.tracks if protocol.excerpts(track)]
+    """The tracks that are measured: all that hold a chunk, and a free one to borrow from if a system does that.
+
+    Of equal ones only the first: copies of a song would count as independent songs.
+    """
+    copies = manifest.copies
+    tracks = [track for track in manifest.tracks if protocol.excerpts(track) and track.name not in copies]
     if not any(system.borrows in ("song", "others") for system in systems):
         return tracks
     lenders = [track for track in tracks if protocol.free(track)]

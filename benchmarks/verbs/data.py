@@ -1,12 +1,14 @@
 """prepare or verify a dataset"""
 
 from argparse import ArgumentParser, Namespace
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.console import Console
 
 from benchmarks.config import build
+from benchmarks.notices import say
 from benchmarks.verbs import takes_overrides, with_config
 from gmsdi import SAMPLE_RATE
 from gmsdi.errors import BadInputError, IntegrityError
@@ -36,16 +38,25 @@ def prepare(config: DictConfig) -> int:
 
 
 def verify(config: DictConfig) -> int:
-    """Re-read and re-hash the split, and compare it with the other splits that are ready; ``IntegrityError`` if anything is wrong."""
+    """Re-read and re-hash the split, what it was prepared from, and the other splits that are ready; ``IntegrityError`` if anything is
+    wrong.
+    """
     from benchmarks.data.dataset import track_folders
     from benchmarks.data.msdm_layout import MsdmLayout
-    from benchmarks.data.verify import Report, inspect_folder, print_report
+    from benchmarks.data.verify import Report, inspect_folder, of_sources, print_report
     from benchmarks.data.verify import verify as verify_splits
 
     source = build(config.dataset)
     names = [config.split, *(name for name in SPLITS if name != config.split and source.is_ready(name))]
     try:
-        report = verify_splits([source.split(name) for name in names])
+        splits = [source.split(name) for name in names]
+        report = verify_splits(splits)
+        if not isinstance(source, MsdmLayout):  # whose tracks are the sources themselves
+            compared = source.differences(splits[0])
+            if compared is None:
+                say("data=… is not given, so the prepared songs were not compared with what they were made from")
+            else:
+                report = replace(report, problems=(*report.problems, *of_sources(compared)))
     except BadInputError:
         if not isinstance(source, MsdmLayout):
             raise

@@ -1,6 +1,7 @@
 """Manifests and excerpts: the same content has the same identity, other content another, wherever it lies."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.data.manifest import SILENT_DB, DatasetManifest, Excerpt, Stem, Track, describe_stem, excerpts
+from benchmarks.identity import digest
 from gmsdi import SAMPLE_RATE, STEMS, audio
 from gmsdi.errors import BadInputError
 
@@ -81,7 +83,9 @@ def test_a_damaged_manifest_is_refused(tmp_path: Path, manifest: DatasetManifest
 def test_a_line_of_the_manifest_is_json(tmp_path: Path, manifest: DatasetManifest) -> None:
     manifest.write(tmp_path / "a.jsonl")
     header, first, _ = (json.loads(line) for line in (tmp_path / "a.jsonl").read_text().rstrip("\n").split("\n"))
-    assert header == {"title": "Songs", "split": "test", "rate": SAMPLE_RATE, "digest": manifest.digest}
+    assert header.pop("lines") == digest((tmp_path / "a.jsonl").read_text().split("\n")[1:-1])
+    told = {"title": "Songs", "split": "test", "rate": SAMPLE_RATE, "digest": manifest.digest}
+    assert header == {**told, "origin": "", "source": ""}
     assert (first["name"], first["frames"], sorted(first["stems"])) == (
         "Track00001",
         SAMPLE_RATE // 2,
@@ -171,3 +175,22 @@ def test_an_excerpt_is_known_by_its_content_and_not_by_its_name() -> None:
         Excerpt("a", 0, 100, first.stems[::-1]),
     ]
     assert len({excerpt.id for excerpt in [first, *others]}) == 1 + len(others)
+
+
+def test_levels_and_tags_cannot_be_edited_unnoticed(tmp_path: Path, manifest: DatasetManifest) -> None:
+    """They are no part of the digest, but decide which excerpts are generated, and what prompts say."""
+    path = tmp_path / "a.jsonl"
+    manifest.write(path)
+    assert DatasetManifest.read(path) == manifest
+    edited = re.sub(r'"levels":\[-?\d+', '"levels":[-99', path.read_text(), count=1)
+    assert edited != path.read_text()
+    path.write_text(edited)
+    with pytest.raises(BadInputError, match="does not match its lines"):
+        DatasetManifest.read(path)
+
+
+def test_copies_are_the_later_ones_of_equal_tracks(manifest: DatasetManifest) -> None:
+    first, second = manifest.tracks
+    copies = [replace(first, name=f"Track{n:05d}") for n in range(10, 13)]
+    assert replace(manifest, tracks=(first, second, *copies)).copies == {"Track00010", "Track00011", "Track00012"}
+    assert manifest.copies == frozenset()

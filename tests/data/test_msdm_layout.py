@@ -214,3 +214,36 @@ def test_a_shorter_and_a_vanished_stem_are_always_found(
     (folder / "a" / "bass.wav").unlink()
     with pytest.raises(IntegrityError, match=r"test/a: bass\.wav is in the manifest but gone"):
         split.stems(track)
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    "name", ["Piano.wav", "piano.WAV", "piano.flac", "PIANO.mp3", "pianos.wav", "paino.wav", "drum.wav", "guitars.aif"]
+)
+def test_what_is_almost_a_stem_is_never_taken_for_silence(
+    dataset: MsdmLayout, folder: Path, noise: Noise, write_track: WriteTrack, name: str
+) -> None:
+    write_track(folder / "a", {"bass": noise(0)})
+    (folder / "a" / name).write_bytes((folder / "a" / "bass.wav").read_bytes())
+    with pytest.raises(BadInputError) as raised:
+        dataset.split("test")
+    stem = "drums" if "dr" in name else "guitar" if "gu" in name else "piano"
+    assert str(raised.value).startswith(f"{folder / 'a' / name}: ") and f"make it {stem}.wav" in str(raised.value)
+
+
+def test_a_stem_in_two_forms_is_an_error(
+    dataset: MsdmLayout, folder: Path, noise: Noise, write_track: WriteTrack
+) -> None:
+    write_track(folder / "a", {"bass": noise(0)})
+    audio.write(folder / "a" / "bass.flac", noise(1), SAMPLE_RATE, subtype="PCM_16")
+    with pytest.raises(BadInputError, match=r"bass\.flac: would not be read"):
+        dataset.split("test")
+
+
+def test_other_files_are_left_alone(dataset: MsdmLayout, folder: Path, noise: Noise, write_track: WriteTrack) -> None:
+    write_track(folder / "a", {"bass": noise(0)})
+    for name in ("mix.wav", "vocals.wav", "other.flac", "bass.txt", ".drums.wav", "README"):
+        (folder / "a" / name).write_bytes(b"whatever")
+    assert dataset.split("test").manifest.tracks[0].stems.keys() == {"bass"}

@@ -13,6 +13,7 @@ import yaml
 from benchmarks.data.dataset import Dataset
 from benchmarks.data.manifest import DatasetManifest
 from benchmarks.data.minislakh import render_split
+from benchmarks.data.msdm_layout import MsdmLayout
 from benchmarks.data.slakh2100 import Slakh2100, read_track, without_duplicates
 from gmsdi import SAMPLE_RATE, STEMS, audio
 from gmsdi.errors import BadInputError
@@ -106,7 +107,8 @@ def test_sources_of_a_class_are_summed_and_other_classes_are_left_out(tmp_path: 
         "S06": Source("Chromatic Percussion", noise(6, FRAMES)),
         "S07": Source("Guitar", noise(7, FRAMES)),
     }
-    stems, tags, _ = read_track(write_raw(tmp_path / "a", sources))
+    found = read_track(write_raw(tmp_path / "a", sources))
+    stems, tags = found.stems, found.tags
     expected = {
         "bass": noise(2, FRAMES),
         "drums": noise(4, FRAMES),
@@ -129,7 +131,8 @@ def test_a_source_that_was_not_rendered_is_skipped(
         "S01": Source("Bass", noise(1, FRAMES), rendered=False),
         "S02": Source("Piano", None, rendered=False),
     }
-    stems, tags, _ = read_track(write_raw(tmp_path / "a", sources))
+    found = read_track(write_raw(tmp_path / "a", sources))
+    stems, tags = found.stems, found.tags
     np.testing.assert_allclose(stems["bass"], audio.resample(noise(0, FRAMES), RATE, SAMPLE_RATE), atol=1e-6)
     assert (set(stems), tags) == ({"bass"}, {"bass": ("Bass of S00",)})
     assert capfd.readouterr().err == ""
@@ -139,7 +142,8 @@ def test_a_rendered_source_without_a_file_is_silence_with_a_warning(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], noise: Noise
 ) -> None:
     sources = {"S00": Source("Bass", noise(0, FRAMES)), "S01": Source("Piano", None), "S02": Source("Bass", None)}
-    stems, _, missing = read_track(write_raw(tmp_path / "a", sources))
+    found = read_track(write_raw(tmp_path / "a", sources))
+    stems, missing = found.stems, found.missing
     np.testing.assert_allclose(stems["bass"], audio.resample(noise(0, FRAMES), RATE, SAMPLE_RATE), atol=1e-6)
     assert set(stems) == {"bass"}
     assert missing == ("S01", "S02")
@@ -150,7 +154,7 @@ def test_a_rendered_source_without_a_file_is_silence_with_a_warning(
 
 def test_a_source_that_ends_early_ends_in_silence(tmp_path: Path, noise: Noise) -> None:
     sources = {"S00": Source("Piano", noise(0, FRAMES)), "S01": Source("Piano", noise(1, FRAMES - 2000))}
-    stems, _, _ = read_track(write_raw(tmp_path / "a", sources))
+    stems = read_track(write_raw(tmp_path / "a", sources)).stems
     alone = audio.resample(noise(0, FRAMES), RATE, SAMPLE_RATE)
     np.testing.assert_allclose(stems["piano"][:, -900:], alone[:, -900:], atol=1e-6)
     assert np.abs(stems["piano"] - alone).max() > 0.01
@@ -362,3 +366,80 @@ def test_sources_without_a_file_are_counted_in_the_manifest(raw: Path, tmp_path:
     prepare(raw, tmp_path / "prepared")
     tracks = prepare(raw, tmp_path / "prepared").manifest.tracks  # as it is read back
     assert [track.missing for track in tracks] == [(), ("S01",), ()]
+
+
+# What was prepared follows its source
+
+
+def test_a_source_that_changes_is_prepared_again_and_no_other(
+    raw: Path, tmp_path: Path, noise: Noise, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = prepare(raw, tmp_path / "prepared")
+    times = {
+        track.name: (before.folder / track.name / "track.json").stat().st_mtime_ns for track in before.manifest.tracks
+    }
+    audio.write(raw / "test" / "Track00002" / "stems" / "S00.flac", noise(7, FRAMES), RATE, subtype="PCM_24")
+    after = prepare(raw, tmp_path / "prepared")
+    assert "1 tracks are not what their source is now; prepared again" in capsys.readouterr().err
+    one, other = ({track.name: track.identity for track in split.manifest.tracks} for split in (before, after))
+    assert {name for name in one if one[name] != other[name]} == {"Track00002"}
+    now = {name: (after.folder / name / "track.json").stat().st_mtime_ns for name in times}
+    assert {name for name in times if now[name] != times[name]} == {"Track00002"}
+    assert prepare(raw, tmp_path / "fresh").manifest.digest == after.manifest.digest
+
+
+def test_songs_that_come_and_go_in_the_source_do_so_in_what_is_prepared(
+    raw: Path, tmp_path: Path, noise: Noise
+) -> None:
+    prepare(raw, tmp_path / "prepared")
+    write_raw(raw / "test" / "Track00009", {"S00": Source("Bass", noise(5, FRAMES))})
+    shutil.rmtree(raw / "test" / "Track00001")
+    found = prepare(raw, tmp_path / "prepared")
+    assert [track.name for track in found.manifest.tracks] == ["Track00002", "Track00003", "Track00009"]
+    assert not (found.folder / "Track00001").exists()
+
+
+def test_a_half_unpacked_archive_is_not_kept_for_good(tmp_path: Path, noise: Noise) -> None:
+    late = {"S00": Source("Bass", noise(0, FRAMES)), "S01": Source("Drums", noise(1, FRAMES))}
+    folder = write_raw(tmp_path / "raw" / "test" / "Track00001", {**late, "S01": Source("Drums", None)})
+    half = prepare(tmp_path / "raw", tmp_path / "prepared").manifest.tracks
+    assert half[0].missing == ("S01",) and "drums" not in half[0].stems
+    write_raw(folder, late)
+    write_raw(tmp_path / "raw" / "test" / "Track00002", late, midi=b"MThd of another")
+    whole = prepare(tmp_path / "raw", tmp_path / "prepared").manifest.tracks
+    assert len(whole) == 2 and whole[0].missing == () and "drums" in whole[0].stems
+
+
+def test_without_data_the_prepared_copy_stands_and_data_that_are_gone_are_an_error(raw: Path, tmp_path: Path) -> None:
+    before = prepare(raw, tmp_path / "prepared").manifest
+    assert Slakh2100("Slakh2100", None, tmp_path / "prepared").split("test").manifest == before
+    shutil.rmtree(raw)
+    with pytest.raises(BadInputError, match="no track folders here; check data="):
+        prepare(raw, tmp_path / "prepared")
+
+
+def test_verify_finds_a_source_of_the_same_size_and_time_but_other_content(
+    raw: Path, tmp_path: Path, noise: Noise
+) -> None:
+    dataset = prepare(raw, tmp_path / "prepared")
+    source = Slakh2100("Slakh2100", raw, tmp_path / "prepared", workers=1)
+    assert list(source.differences(dataset)) == []
+    path = raw / "test" / "Track00003" / "metadata.yaml"
+    status = path.stat()
+    path.write_text(path.read_text().replace("Bass", "Bsas", 1))  # no class that is read any more
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert source.split("test").manifest.digest == dataset.manifest.digest  # a look at sizes and times cannot tell
+    assert [(where.name, what) for where, what in source.differences(dataset)] == [
+        ("Track00003", "gives other stems than the prepared ones")
+    ]
+    assert Slakh2100("Slakh2100", None, tmp_path / "prepared").differences(dataset) is None
+
+
+def test_minislakh_is_never_called_slakh2100(tmp_path: Path) -> None:
+    """It lies in the same layout, and says in its metadata what it is; a prepared copy says so, too."""
+    render_split(tmp_path / "raw", "test", songs=1, seed=1, workers=1)
+    found = prepare(tmp_path / "raw", tmp_path / "prepared").manifest
+    assert (found.origin, found.title) == ("MiniSlakh", "MiniSlakh (read as Slakh2100)")
+    assert prepare(tmp_path / "raw", tmp_path / "prepared").manifest.title == found.title
+    copied = MsdmLayout("Slakh2100", tmp_path / "prepared", tmp_path / "cache").split("test").manifest
+    assert copied.title == found.title and copied.digest == found.digest

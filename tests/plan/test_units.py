@@ -1,6 +1,8 @@
 """What makes a unit another unit, and what does not."""
 
 import math
+import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,13 +13,14 @@ import torch
 from omegaconf import OmegaConf
 
 from baselines.bounds import IdealRatioMask
+from benchmarks.cells.separation import left_out
 from benchmarks.data.manifest import Track
 from benchmarks.data.msdm_layout import MsdmLayout
-from benchmarks.plan.systems import resolve
+from benchmarks.plan.systems import resolve, resolve_all
 from benchmarks.plan.units import Protocol, make_plan, make_unit
 from gmsdi import SAMPLE_RATE, STEMS, audio
 from gmsdi.errors import BadInputError
-from gmsdi.system import Batch, Separator
+from gmsdi.system import Batch, Derived, Separator
 
 CHUNK = SAMPLE_RATE // 2
 PROTOCOL = Protocol("tiny", CHUNK)
@@ -309,3 +312,135 @@ def test_a_default_that_nothing_can_be_told_of_is_refused(monkeypatch):
 def test_a_class_that_is_no_system_is_bad_input():
     with pytest.raises(BadInputError, match="Curve is no separator"):
         system(target="test_units.Curve")
+
+
+# What a system may look at
+
+
+class Named(Separator):
+    """A system that may look at names."""
+
+    reads_places = True
+
+    def separate(self, batch: Batch) -> torch.Tensor:
+        raise NotImplementedError
+
+
+def test_a_tracks_name_is_part_of_the_work_of_systems_that_are_told_it(songs):
+    """Two songs whose names are swapped are other work for them, and for what is made of them, and the same for all others."""
+    nodes = {
+        "named": {"_target_": "test_units.Named"},
+        "mean": {"_target_": "gmsdi.ensemble.Mean", "of": "named", "samples": 2},
+        "mixture": {"_target_": "baselines.bounds.Mixture"},
+    }
+    systems = resolve_all({name: OmegaConf.create({"label": name, "separator": node}) for name, node in nodes.items()})
+
+    def units():
+        plan = plan_of(songs, *systems)
+        return {system.name: {unit.id for unit in plan.of_system(system)} for system in systems}
+
+    before = units()
+    test = songs / "test"
+    for old, new in (("Track0", "x"), ("Track1", "Track0"), ("x", "Track1")):
+        (test / old).rename(test / new)
+    after = units()
+    assert after["mixture"] == before["mixture"] and len(before["mixture"]) == 4
+    assert not after["named"] & before["named"] and not after["mean"] & before["mean"]
+
+
+def test_copies_of_a_song_are_planned_once(songs):
+    for n in range(2, 9):
+        shutil.copytree(songs / "test" / "Track0", songs / "test" / f"Track{n}")
+    plan = plan_of(songs)
+    assert [track.name for track in plan.tracks] == ["Track0", "Track1"]
+    assert list(left_out(plan)) == ["Left out, as copies of others: 7 of 9 songs."]
+    (songs / "test" / "Track8" / "bass.wav").write_bytes((songs / "test" / "Track1" / "bass.wav").read_bytes())
+    plan = plan_of(songs)  # one of them has another bass now: no copy, but not independent of either
+    assert [track.name for track in plan.tracks] == ["Track0", "Track1", "Track8"]
+    assert "Not independent: 3 songs have a stem that another song has, too." in list(left_out(plan))
+
+
+# Paths by the declared type
+
+
+class Pathy(Separator):
+    """Arguments that are declared in many ways."""
+
+    def __init__(
+        self,
+        one: Path | str,
+        maybe: Path | None = None,
+        some: list[Path] | None = None,
+        named: Mapping[str, Path | str] | None = None,
+        word: str = "",
+    ) -> None:
+        pass
+
+    def separate(self, batch: Batch) -> torch.Tensor:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"one": "folder"},
+        {"one": "~/folder"},
+        {"one": "linked"},
+        {"one": "weights", "maybe": "folder"},
+        {"one": "weights", "some": ["weights", "folder"]},
+        {"one": "weights", "named": {"bass": "folder"}},
+    ],
+    ids=str,
+)
+def test_a_path_is_hashed_whatever_it_looks_like(tmp_path, monkeypatch, arguments):
+    """A bare name, the home, a link to a folder, and below a folder that is a link."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "real").mkdir()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "below").symlink_to(tmp_path / "real")
+    (tmp_path / "linked").symlink_to(tmp_path / "folder")
+    (tmp_path / "weights").write_text("1")
+    (tmp_path / "real" / "deep").write_text("1")
+    before = system(target="test_units.Pathy", **arguments)
+    assert system(target="test_units.Pathy", **arguments).id == before.id
+    (tmp_path / "real" / "deep").write_text("2")
+    assert system(target="test_units.Pathy", **arguments).id != before.id
+
+
+def test_a_word_is_no_path_and_a_path_that_is_declared_as_a_word_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "a").write_text("1")
+    assert system(target="test_units.Pathy", one="weights", word="weights")
+    with pytest.raises(BadInputError, match="is not declared as a Path, so its content would not count"):
+        system(target="test_units.Pathy", one="weights", word="weights/a")
+    with pytest.raises(BadInputError, match="nowhere: no such file or folder"):
+        system(target="test_units.Pathy", one="nowhere")
+
+
+def test_all_arguments_of_a_derived_system_count():
+    def id_of(w):
+        nodes = {
+            "a": {"_target_": "baselines.bounds.Mixture"},
+            "w": {"_target_": "test_units.Shares", "of": "a", "w": w},
+        }
+        return resolve_all(
+            {name: OmegaConf.create({"label": name, "separator": node}) for name, node in nodes.items()}
+        )[1].id
+
+    assert id_of(0.1) != id_of(0.9) == id_of(0.9)
+
+
+class Shares(Derived):
+    """A part of another system's output."""
+
+    def __init__(self, of: str, w: float) -> None:
+        self.of, self.w = of, w
+
+    @property
+    def inputs(self):
+        return ((self.of, 0),)
+
+    def combine(self, outputs):
+        return self.w * outputs[0]

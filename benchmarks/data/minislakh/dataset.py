@@ -1,15 +1,20 @@
 """MiniSlakh as a dataset: rendered as raw Slakh2100 on first use, then read and prepared by Slakh2100's own reader."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.data.dataset import Dataset
 from benchmarks.data.manifest import DatasetManifest
 from benchmarks.data.minislakh import COMPOSER_VERSION, render_split, track_folder
-from benchmarks.data.prepare import prepare_split
-from benchmarks.data.slakh2100 import read_track
+from benchmarks.data.minislakh.render import SOUNDFONT
+from benchmarks.data.prepare import differences, prepare_split
+from benchmarks.data.slakh2100 import read_track, state_of_track
 from benchmarks.device import cores
+from benchmarks.identity import digest
 from benchmarks.notices import progress
+from gmsdi import files
 from gmsdi.errors import BadInputError
 
 
@@ -25,24 +30,38 @@ class MiniSlakh:
 
     @property
     def _home(self) -> Path:
-        return Path(self.root) / f"seed{self.seed}-composer{COMPOSER_VERSION}"
+        """All that decides on the audio is in its name."""
+        voice = digest([files.sha256(SOUNDFONT), version("tinysoundfont")])[:8]
+        return Path(self.root) / f"seed{self.seed}-composer{COMPOSER_VERSION}-{voice}"
 
     def is_ready(self, name: str) -> bool:
         """Whether the split is rendered and prepared already."""
         return (self._home / f"{name}.jsonl").exists()
 
     def split(self, name: str) -> Dataset:
-        """The split, rendered and prepared on first use."""
+        """The split, rendered and prepared on first use, and prepared again where what was rendered has changed."""
         if name not in self.songs:
             raise BadInputError(f"MiniSlakh has no split {name!r}; it has {', '.join(self.songs)}")
-        sources = [track_folder(self._home / "raw", name, index) for index in range(self.songs[name])]
-        folder = self._home / name
-        if folder.with_suffix(".jsonl").exists():
-            manifest = DatasetManifest.read(folder.with_suffix(".jsonl"))
-            if [track.name for track in manifest.tracks] == [source.name for source in sources]:
-                return Dataset(folder, replace(manifest, title=self.title))
+        sources, folder = self._sources(name), self._home / name
         workers = self.workers or cores()
-        with progress(f"rendering {self.title} {name}", len(sources)) as advance:
+        if not all(source.is_dir() for source in sources):
+            self._render(name, workers)
+        state = digest([[source.name, state_of_track(source)] for source in sources])
+        if self.is_ready(name):
+            manifest = DatasetManifest.read(folder.with_suffix(".jsonl"))
+            if manifest.source == state:
+                return Dataset(folder, manifest.titled(self.title))
+        return prepare_split(sources, read_track, state_of_track, folder, self.title, state, workers)
+
+    def differences(self, dataset: Dataset) -> Iterator[tuple[Path, str]]:
+        """The rendered tracks that are not what a prepared split was made from, and why not."""
+        return differences(dataset, self._sources(dataset.manifest.split), read_track, self.workers)
+
+    def _sources(self, name: str) -> list[Path]:
+        return [track_folder(self._home / "raw", name, index) for index in range(self.songs[name])]
+
+    def _render(self, name: str, workers: int) -> None:
+        with progress(f"rendering {self.title} {name}", self.songs[name]) as advance:
             done = 0
 
             def report(now: int, _: int) -> None:
@@ -50,5 +69,4 @@ class MiniSlakh:
                 advance(now - done)
                 done = now
 
-            render_split(self._home / "raw", name, len(sources), self.seed, workers, report)
-        return prepare_split(sources, read_track, folder, self.title, workers)
+            render_split(self._home / "raw", name, self.songs[name], self.seed, workers, report)
