@@ -11,12 +11,14 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from baselines.bounds import Mixture
 from benchmarks import cli, config
 from benchmarks.metrics.pretrained import PANN, EnCodec, VGGish
 from benchmarks.run import timings
 from benchmarks.run.slurm.submissions import Submissions, Submitted
 from benchmarks.store.store import Store
 from gmsdi import SAMPLE_RATE, STEMS, audio, checkpoint
+from gmsdi.errors import BadInputError
 
 SMALL = [
     "system=[mixture,silence,oracle-irm]",
@@ -427,3 +429,38 @@ def flat(node: Any, key: str = "") -> dict[str, Any]:
         for child, value in content.items()
         for name, leaf in flat(value, f"{key}.{child}".strip(".")).items()
     }
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name", "label"),
+    [
+        (["systems.msdm-mean.separator.samples=2"], "msdm-mean", "MSDM, projected, mean of 2"),
+        (["sampling.demucs-gibbs.steps=3"], "demucs-gibbs", "Demucs + Gibbs (3 steps)"),
+        (["sampling.msdm.dirac.sampler.churn=7"], "msdm-dirac", "MSDM, Dirac, churn=7"),
+        (["sampling.msdm.dirac.sampler.churn=7"], "msdm-projected", "MSDM, projected"),
+        (["systems.msdm-dirac.separator.bf16=false"], "msdm-dirac", "MSDM, Dirac, bf16=false"),
+        (["weights.msdm=other.safetensors"], "msdm-dirac", "MSDM, Dirac"),
+        (["systems.msdm-dirac.label=Mine", "sampling.msdm.dirac.sampler.churn=7"], "msdm-dirac", "Mine"),
+        (["seed=3", "batch_size=1"], "msdm-dirac", "MSDM, Dirac"),
+    ],
+)
+def test_a_label_says_what_was_changed(overrides: list[str], name: str, label: str) -> None:
+    assert config.load(["table=separation-all", *overrides]).systems[name].label == label
+
+
+@pytest.mark.parametrize("target", ["os.system", "subprocess.run", "builtins.eval", "torch.hub.load", "nowhere.at.all"])
+def test_a_config_from_a_file_calls_nothing_foreign(target: str) -> None:
+    """What a person types may name anything; a file may have been edited."""
+    node = {"systems": {"a": {"separator": {"_target_": "baselines.bounds.Mixture", "more": [{"_target_": target}]}}}}
+    with pytest.raises(BadInputError, match=f"config.yaml: .*{target.split('.')[0]}"):
+        config.require_own_targets(node, "config.yaml")
+
+
+def test_a_config_from_a_file_may_have_systems_of_a_persons_own_and_what_lies_beside_them() -> None:
+    config.require_own_targets(
+        {"a": {"_target_": "test_cli.Own"}, "b": {"_target_": "test_cli.flat"}}, "config.yaml"
+    )
+
+
+class Own(Mixture):
+    """A person's own system."""

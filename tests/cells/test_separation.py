@@ -191,6 +191,30 @@ def test_a_table_needs_its_metric(made: Callable[..., Table]) -> None:
         made("metric=[sdr]", f"~metrics.si_sdri.window={WINDOW}", f"~metrics.si_sdri.hop={HOP}", "~metrics.si_sdri")
 
 
+BEST = (
+    "+systems.best={label: Best, family: bounds, "
+    "separator: {_target_: gmsdi.ensemble.BestPerStem, members: [mixture, folder, silence]}}"
+)
+
+
+def test_the_papers_ensemble_is_in_each_column_the_best_of_its_members(
+    home: Path, made: Callable[..., Table], copy: Path
+) -> None:
+    settings = [f"store={copy}", "system=[mixture,folder,silence]"]
+    assert cli.main(["run", *overrides(home, *settings)]) == 0
+    table = made(*settings, BEST)
+    found, members = row(table, "best"), [row(table, name) for name in ("mixture", "folder", "silence")]
+    for g, cells in enumerate(found.cells):
+        stems = [max(member.cells[g][c].value for member in members) for c in range(len(STEMS))]
+        assert [cell.value for cell in cells[:-1]] == stems
+        assert cells[-1].value == pytest.approx(np.mean(stems), abs=1e-12)
+    assert set(found.scores) == {key for member in members for key in member.scores}
+    assert set(found.units) == {unit for member in members for unit in member.units}
+    assert not any(cell.best for cells in found.cells for cell in cells)  # it looks at the scores that it is judged by
+    assert not table.partial
+    assert cli.main(["run", *overrides(home, *settings, BEST)]) == 0  # there is nothing to compute of it
+
+
 # What is asked for
 
 

@@ -560,6 +560,28 @@ def test_a_choice_that_chooses_nothing_names_file_and_remedy(tmp_path, text, mes
     assert "\n" not in str(raised.value)
 
 
+def test_a_choice_says_nothing_of_other_systems_than_those_it_was_made_among(choose):
+    path = choose("a", "a")  # b is chosen for no stem, but another b might be
+    systems = {"a": noisy(), "b": noisy(variant=1)}
+    specs(**systems, both=ensemble(path, "a", "b"))
+    assert "rows" in yaml.safe_load(Path(path).read_text())
+    for other in ({"a": noisy(variant=2)}, {"b": noisy(variant=2)}):
+        with pytest.raises(BadInputError) as raised:
+            specs(**{**systems, **other}, both=ensemble(path, "a", "b"))
+        (name,) = other
+        assert f"system both: was chosen among another {name} (" in str(raised.value)
+        assert "`gmsdi tune system=[a,b] tuned=NAME`" in str(raised.value)
+    with pytest.raises(BadInputError, match=r"add b to system="):
+        specs(a=noisy(), both=ensemble(path, "a", "b"))
+
+
+def test_a_choice_without_its_candidates_is_refused(tmp_path):
+    path = tmp_path / "choice.yaml"
+    path.write_text("choice: {bass: a, drums: a, guitar: a, piano: a}\nrows: []")
+    with pytest.raises(BadInputError, match="does not record which a were compared"):
+        specs(a=noisy(), both=ensemble(str(path), "a"))
+
+
 # Through the command line
 
 
