@@ -457,9 +457,7 @@ def test_a_config_from_a_file_calls_nothing_foreign(target: str) -> None:
 
 
 def test_a_config_from_a_file_may_have_systems_of_a_persons_own_and_what_lies_beside_them() -> None:
-    config.require_own_targets(
-        {"a": {"_target_": "test_cli.Own"}, "b": {"_target_": "test_cli.flat"}}, "config.yaml"
-    )
+    config.require_own_targets({"a": {"_target_": "test_cli.Own"}, "b": {"_target_": "test_cli.flat"}}, "config.yaml")
 
 
 class Own(Mixture):

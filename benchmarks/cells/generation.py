@@ -11,9 +11,19 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from benchmarks.cells.measures import Estimate, Floats, Measure, average, difference
+from benchmarks.cells.measures import (
+    FEWEST,
+    INTERVAL,
+    Estimate,
+    Floats,
+    Measure,
+    average,
+    difference,
+    interval,
+    p_value,
+    signature,
+)
 from benchmarks.cells.separation import (
-    STATISTICS_SEED,
     Scores,
     keys_of,
     left_out,
@@ -22,7 +32,7 @@ from benchmarks.cells.separation import (
     scores_of,
     seconds_of,
 )
-from benchmarks.cells.stats import FEWEST, holm
+from benchmarks.cells.stats import holm
 from benchmarks.config import build
 from benchmarks.identity import digest
 from benchmarks.metrics.judges import Judge
@@ -34,12 +44,6 @@ from benchmarks.store.journal import Record
 from benchmarks.store.store import Store
 from benchmarks.tables.table import Group, Measured, MeasuredRow, Table, arrange
 from gmsdi.errors import BadInputError
-
-RESAMPLES = 100
-"""Of the tracks: the standard error is known to 7 %, and each takes eigenvalues of every system and task."""
-
-QUANTILE = 1.959964
-"""Of the normal distribution, for 95 %."""
 
 
 @dataclass(frozen=True)
@@ -72,21 +76,22 @@ class Maker:
     plan: Plan
     store: Store
     measures: dict[str, tuple[str, Measure]]
-    times: Floats  # [R, tracks], how often each resample has each track
+    without: Floats  # [tracks, tracks], 1 but for the track that a replica lacks
 
     def estimate(self, row: Row, name: str, task: str) -> Estimate:
         """Of one system."""
         metric, measure = self.measures[name]
         if lacks := row.systems[task].lacks:
             return Estimate(None, reason=lacks)
-        found = row.findings[task][metric]
-        present = [place for place, track in enumerate(self.plan.tracks) if track.name in found]
+        scores = row.findings[task][metric]
+        present = [place for place, track in enumerate(self.plan.tracks) if track.name in scores]
         if len(present) < FEWEST:
             return Estimate(None, reason=f"{len(present)} songs are scored, which is too few")
         names = tuple(self.plan.tracks[place].name for place in present)
-        excerpts = [found[name]["excerpts"] for name in names]
+        excerpts = [scores[name]["excerpts"] for name in names]
         related = self._related(row.systems[task], names)
-        return replace(measure(excerpts, self.times[:, present], self.store.read_embeddings, related), tracks=names)
+        found = measure(excerpts, self.without[:, present], self.store.read_embeddings, related)
+        return replace(found, tracks=names if found.places is None else tuple(names[place] for place in found.places))
 
     def _related(self, system: SystemSpec, names: Sequence[str]) -> Related:
         """Which of the tracks borrowed stems from each other, ``[tracks, tracks]``."""
@@ -136,8 +141,7 @@ def make_table(
     shown = {metric: metrics[metric] for metric, _ in used.values()}
     rows = _rows(plan, shown, store)
     count = len(plan.tracks)
-    times = np.random.default_rng(STATISTICS_SEED).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
-    maker = Maker(plan, store, used, times.astype(np.float64))
+    maker = Maker(plan, store, used, 1 - np.eye(count))
     with progress("comparing distributions", len(rows) * len(_wanted(config["groups"]))) as advance:
         estimates = {name: maker.estimates(row, config["groups"], advance) for name, row in rows.items()}
     baseline = config["baseline"] if config["baseline"] in rows else None
@@ -190,6 +194,7 @@ def make_table(
         if config["reported"]
         else None,
         provenance=provenance,
+        statistics=signature(),
         pieces=used[config["groups"][-1]["measure"]][1].pieces,
     )
 
@@ -239,14 +244,14 @@ def _cells(
 ) -> tuple[Measured, ...]:
     """The cells of a row under a group; tests are Holm-corrected over its columns, without one that sums the others up."""
     p = np.array(
-        [_p(one, other) for one, other in zip(found, against, strict=True)] if against else [np.nan] * len(found)
+        [p_value(one, other) for one, other in zip(found, against, strict=True)] if against else [np.nan] * len(found)
     )
     columns = slice(len(p) - 1 if sums_up(group) else None)
     p[columns] = holm(p[columns])
     cells = []
     for estimate, tasks, chance in zip(found, group["columns"].values(), p.tolist(), strict=True):
         tracks, expected = maker.counts(row, tasks)
-        low, high = _interval(estimate, maker.measures[group["measure"]][1].least)
+        low, high = interval(estimate, maker.measures[group["measure"]][1].least)
         chance = chance if math.isfinite(chance) else None
         cells.append(
             Measured(estimate.value, low, high, tracks, expected, estimate.count, chance, reason=estimate.reason)
@@ -260,21 +265,6 @@ def sums_up(group: Mapping[str, Any]) -> bool:
     return len(last) > 1 and set(last) == {task for tasks in others for task in tasks}
 
 
-def _interval(estimate: Estimate, least: float = -math.inf) -> tuple[float, float] | tuple[None, None]:
-    """95 %, from the standard error; not below the ``least`` that the number can be."""
-    if estimate.value is None or estimate.error is None:
-        return None, None
-    return max(estimate.value - QUANTILE * estimate.error, least), estimate.value + QUANTILE * estimate.error
-
-
-def _p(one: Estimate, other: Estimate) -> float:
-    """Of the difference of two rows on the same resamples, by the normal distribution; NaN where that is not known."""
-    found = difference(one, other)
-    if found is None or found.value is None or not found.error:
-        return math.nan
-    return math.erfc(abs(found.value) / found.error / math.sqrt(2))
-
-
 def _caption(
     config: dict[str, Any], plan: Plan, rows: Mapping[str, Row], estimates: Mapping[str, list[list[Estimate]]]
 ) -> Iterator[str]:
@@ -284,9 +274,9 @@ def _caption(
         f"{plan.protocol.describe(plan.manifest.rate)}."
     )
     yield from config["reading"]
-    yield f"Intervals: ± 1.96 standard errors, from {RESAMPLES} bootstrap resamples of the songs, the same for all rows."
+    yield f"Intervals: 95 %, jackknife over songs with Student's t; none below {INTERVAL} songs."
     if config["baseline"] in rows:
-        yield "Tests: differences on those resamples against the normal distribution, Holm-corrected over the columns of a group."
+        yield "Tests: differences over their jackknife error against Student's t, Holm-corrected over the columns of a group."
     notes = sorted({each.note for of_row in estimates.values() for group in of_row for each in group if each.note})
     yield from (f"{note[0].upper()}{note[1:]}." for note in notes)
     yield from left_out(plan)
@@ -306,6 +296,7 @@ def _contrast(
     one, other = contrast["row"], contrast["against"]
     found = difference(estimates[one][-1][-1], estimates[other][-1][-1]) if one in rows and other in rows else None
     if found is not None:
-        low, high = _interval(found)
+        low, high = interval(found)
+        within = "" if low is None else f" [{low:+.2f}, {high:+.2f}]"
         what = f"{group['title']}, {list(group['columns'])[-1]}"
-        yield f"{what}, {rows[one].label} less {rows[other].label}: {found.value:+.2f} [{low:+.2f}, {high:+.2f}]."
+        yield f"{what}, {rows[one].label} less {rows[other].label}: {found.value:+.2f}{within}."

@@ -1,8 +1,10 @@
 """From findings of pieces to a number with its uncertainty: the distance of two sets of embeddings, or a mean agreement.
 
-Uncertainty is over tracks: the same resamples of the tracks for every system, so that two of them can be compared pairwise.
+Uncertainty is over tracks, by the jackknife: each number once without each of the tracks. So two systems can be compared pairwise. For
+few songs it holds where the bootstrap does not: a resample has fewer different songs, which makes distances larger.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,8 +12,10 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import t
 
-from benchmarks.cells.stats import FEWEST
+from benchmarks.cells.stats import FEWEST as INTERVAL
+from benchmarks.cells.stats import LEVEL
 from benchmarks.metrics.frechet import Statistics, extrapolate, frechet, in_their_span
 from benchmarks.metrics.judges import Judge
 from benchmarks.metrics.kernel import Related, discrepancy
@@ -25,27 +29,38 @@ Read = Callable[[Record], Floats]
 SEED = 0
 """Of the random subsets for FAD∞."""
 
+FEWEST = 3
+"""Tracks below which there is no number: two songs say nothing about others."""
+
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number, its replicas on resamples of the tracks, and how many pieces (embeddings, excerpts) it stands on.
+    """A number, its replicas each without one of the tracks, and how many pieces (embeddings, excerpts) it stands on.
 
-    ``value`` is None for a ``reason``. ``error`` is the standard error, None where unknown. ``note`` is what a reader must know.
-    ``tracks`` are those that were scored. Fewer tracks bias a distance more, so only distances of the same tracks can be compared.
+    ``value`` is None for a ``reason``. ``note`` is what a reader must know. ``places`` are those of the tracks that it stands on, None
+    for all; ``tracks`` are their names. Fewer tracks bias a distance more, so only numbers of the same tracks can be compared.
     """
 
     value: float | None
     count: int = 0
-    replicas: Floats | None = None  # [R]
-    error: float | None = None
+    replicas: Floats | None = None  # [tracks]
     reason: str = ""
     note: str = ""
+    places: tuple[int, ...] | None = None
     tracks: tuple[str, ...] = ()
 
-    @staticmethod
-    def resampled(value: float, count: int, replicas: Floats, note: str = "") -> "Estimate":
-        """An estimate with the standard error of its replicas. Their mean is not used: resamples have more bias."""
-        return Estimate(value, count, replicas, float(np.nanstd(replicas, ddof=1)), note=note)
+    @property
+    def error(self) -> float | None:
+        """The jackknife's standard error (Efron and Tibshirani 1993, section 11.5); None where it is not known."""
+        if self.replicas is None or not np.isfinite(self.replicas).all():
+            return None
+        number = len(self.replicas)
+        return float(np.sqrt((number - 1) / number * np.square(self.replicas - self.replicas.mean()).sum()))
+
+    @property
+    def songs(self) -> int:
+        """How many different tracks it stands on."""
+        return len(set(self.tracks))
 
 
 class Measure(ABC):
@@ -66,9 +81,9 @@ class Measure(ABC):
 
     @abstractmethod
     def __call__(
-        self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read, related: Related | None = None
+        self, tracks: Sequence[Sequence[Record]], without: Floats, read: Read, related: Related | None = None
     ) -> Estimate:
-        """The estimate from the findings of each track's excerpts; ``times`` ``[R, tracks]``: how often each resample has each.
+        """The estimate from the findings of each track's excerpts; ``without`` ``[R, tracks]``: which tracks each replica has.
 
         ``related`` ``[tracks, tracks]`` marks the pairs of which one borrowed stems from the other.
         """
@@ -94,7 +109,7 @@ class Frechet(Distance):
     signature = "fad|reference:same-excerpts|cov:unbiased|v:1"
 
     def __call__(
-        self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read, related: Related | None = None
+        self, tracks: Sequence[Sequence[Record]], without: Floats, read: Read, related: Related | None = None
     ) -> Estimate:
         sides = [self.by_track(tracks, which, read) for which in ("real", "generated")]
         features, count = sides[1][0].shape[1], sum(map(len, sides[1]))
@@ -103,10 +118,10 @@ class Frechet(Distance):
         every = np.ones(len(tracks))
         value = frechet(real.drawn(every), generated.drawn(every))
         replicas = [
-            frechet(real.drawn(drawn), generated.drawn(drawn)) if np.count_nonzero(drawn) > 1 else np.nan
-            for drawn in times
+            frechet(real.drawn(kept), generated.drawn(kept)) if np.count_nonzero(kept) > 1 else np.nan
+            for kept in without
         ]
-        return Estimate.resampled(value, count, np.array(replicas), _note(count, features))
+        return Estimate(value, count, np.array(replicas), note=_note(count, features))
 
 
 @dataclass(frozen=True)
@@ -147,7 +162,7 @@ class FrechetInfinity(Distance):
     signature = f"fad-inf|reference:same-excerpts|subsets:25 of 0.6, 0.7, 0.8, 0.9 of both|seed:{SEED}|v:2"
 
     def __call__(
-        self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read, related: Related | None = None
+        self, tracks: Sequence[Sequence[Record]], without: Floats, read: Read, related: Related | None = None
     ) -> Estimate:
         real, generated = (self.by_excerpt(tracks, which, read) for which in ("real", "generated"))
         return Estimate(extrapolate(real, generated, SEED).value, sum(map(len, generated)))
@@ -159,13 +174,13 @@ class Kernel(Distance):
     signature = "kad|reference:same-excerpts|pairs:unrelated-songs|kernel:gauss-median|x1000|v:2"
 
     def __call__(
-        self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read, related: Related | None = None
+        self, tracks: Sequence[Sequence[Record]], without: Floats, read: Read, related: Related | None = None
     ) -> Estimate:
         real, generated = (self.by_track(tracks, which, read) for which in ("real", "generated"))
         found = discrepancy(real, generated, related=related)
         value = 1000 * found.value(np.ones(len(tracks)))
-        replicas = np.array([1000 * found.value(drawn) for drawn in times])
-        return Estimate.resampled(value, sum(map(len, generated)), replicas)
+        replicas = np.array([1000 * found.value(kept) for kept in without])
+        return Estimate(value, sum(map(len, generated)), replicas)
 
 
 @dataclass(frozen=True)
@@ -185,7 +200,7 @@ class Mean(Measure):
         return f"{judge.columns[self.quantity]} {self.signature}"
 
     def __call__(
-        self, tracks: Sequence[Sequence[Record]], times: Floats, read: Read, related: Related | None = None
+        self, tracks: Sequence[Sequence[Record]], without: Floats, read: Read, related: Related | None = None
     ) -> Estimate:
         values = [
             [excerpt[self.quantity] for excerpt in track if excerpt[self.quantity] is not None] for track in tracks
@@ -197,16 +212,16 @@ class Mean(Measure):
         if heard.sum() < FEWEST:
             return Estimate(None, reason=f"{self.quantity} is defined on {heard.sum()} songs, which is too few")
         means = np.array([np.mean(track) for track in values if track])
-        weights = times[:, heard]
-        with np.errstate(invalid="ignore"):  # a resample without any of the tracks that count
-            replicas = weights @ means / weights.sum(axis=1)
+        weights = without[:, heard]
+        replicas = weights @ means / weights.sum(axis=1)
         total, count = sum(map(len, tracks)), sum(map(len, values))
         note = f"{self.quantity} is undefined in some excerpts, which are left out" if count < total else ""
-        return Estimate.resampled(float(means.mean()), count, replicas, note)
+        places = tuple(np.flatnonzero(heard).tolist())
+        return Estimate(float(means.mean()), count, replicas, note=note, places=places)
 
 
 def average(estimates: Sequence[Estimate]) -> Estimate:
-    """The mean of several estimates, resample by resample; undefined if one of them is."""
+    """The mean of several estimates, replica by replica; undefined if one of them is."""
     undefined = next((each for each in estimates if each.value is None), None)
     if undefined or len(estimates) == 1:
         return undefined or estimates[0]
@@ -215,15 +230,37 @@ def average(estimates: Sequence[Estimate]) -> Estimate:
     note = next((each.note for each in estimates if each.note), "")
     tracks = tuple(track for each in estimates for track in each.tracks)
     replicas = [each.replicas for each in estimates if each.replicas is not None]
-    if len(replicas) < len(estimates):
-        return Estimate(value, count, note=note, tracks=tracks)
-    return replace(Estimate.resampled(value, count, np.mean(replicas, axis=0), note), tracks=tracks)
+    mean = np.mean(replicas, axis=0) if len(replicas) == len(estimates) else None
+    return Estimate(value, count, mean, note=note, tracks=tracks)
 
 
 def difference(one: Estimate, other: Estimate) -> Estimate | None:
-    """``one`` − ``other`` where both have replicas, of the same resamples of the same tracks."""
+    """``one`` − ``other`` where both have replicas, and stand on the same tracks."""
     if one.value is None or other.value is None or one.replicas is None or other.replicas is None:
         return None
     if one.tracks != other.tracks:
         return None
-    return replace(Estimate.resampled(one.value - other.value, one.count, one.replicas - other.replicas), note=one.note)
+    return replace(one, value=one.value - other.value, replicas=one.replicas - other.replicas)
+
+
+def interval(
+    found: Estimate, least: float = -math.inf, fewest: int = INTERVAL
+) -> tuple[float, float] | tuple[None, None]:
+    """Student's t times the error, not below the ``least`` that the number can be; none below ``fewest`` songs."""
+    if found.value is None or found.error is None or found.songs < fewest:
+        return None, None
+    width = float(t.ppf((1 + LEVEL) / 2, found.songs - 1)) * found.error
+    return max(found.value - width, least), found.value + width
+
+
+def p_value(one: Estimate, other: Estimate) -> float:
+    """Two-sided, of the difference by Student's t; NaN where there is none to be had."""
+    found = difference(one, other)
+    if found is None or found.value is None or not found.error:
+        return math.nan
+    return 2 * float(t.sf(abs(found.value) / found.error, found.songs - 1))
+
+
+def signature() -> str:
+    """Everything that intervals and tests of a table of generation depend on, in one line."""
+    return f"ci:jackknife-t|level:{LEVEL:g}|songs:>={INTERVAL}|test:jackknife-t of the difference|holm:columns|v:2"

@@ -8,11 +8,11 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 
-from benchmarks.cells.stats import TrackStatistics, holm, interval, sign_flip
+from benchmarks.cells.stats import FEWEST, TrackStatistics, holm, interval, sign_flip, signature
 from benchmarks.config import SHIPPED
 from benchmarks.data.manifest import SILENT_DB, Track
 from benchmarks.metrics.judges import Judge
-from benchmarks.metrics.scores import Metric, WindowScores
+from benchmarks.metrics.scores import Metric, Pooling, WindowScores
 from benchmarks.plan.systems import SystemSpec
 from benchmarks.plan.units import Plan, WorkUnit
 from benchmarks.run.job import Job
@@ -36,8 +36,8 @@ from benchmarks.tables.table import (
 from gmsdi import STEMS
 from gmsdi.errors import BadInputError, near
 
-STATISTICS_SEED = 0
-"""Of bootstrap and sign flips: a table is the same each time it is made."""
+INTERVALS: dict[Pooling, str] = {"window-mean": "studentised bootstrap", "track-median": "order statistics"}
+"""What the intervals are, by how windows become a cell."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ def make_table(
     baseline, floor = named.get(config["baseline"]), named.get(config.get("floor", ""))
     columns = tuple(Group(group.title, metrics[group.metric].columns[group.column]) for group in groups)
     rows = [_row(system, baseline, floor, groups, plan, metrics, scores, store, provenance) for system in plan.systems]
+    pooling = metrics[groups[0].metric].pooling
     wanted = config["reported"]
     reported = reported_rows(wanted, [(group.signature, COLUMNS) for group in columns]) if wanted else None
     return Table(
@@ -83,11 +84,12 @@ def make_table(
         baseline=baseline.name if baseline else "",
         floor=floor.name if floor else "",
         caption=(
-            *_caption(plan, config["baseline"], baseline, floor),
+            *_caption(plan, config["baseline"], baseline, floor, pooling),
             *([NOT_REPORTED] if wanted and not reported else []),
         ),
         reported=reported,
         provenance=provenance,
+        statistics=signature(pooling),
     )
 
 
@@ -217,7 +219,7 @@ def _cells(
     columns = _columns(own, group, tracks)
     statistics = TrackStatistics.of(columns, metric.pooling)
     values = statistics.cells()
-    low, high = interval(statistics, STATISTICS_SEED)
+    low, high = interval(statistics)
     p = _p_values(group, metric, own, against, "differs")
     p_floor = _p_values(group, metric, own, below, "greater")
     windows = sum(np.isfinite(track.values).sum(axis=1) for track in columns)  # [K]
@@ -250,7 +252,7 @@ def _p_values(
     if against is None or not common:
         return np.full(len(COLUMNS), np.nan)
     ours, theirs = (TrackStatistics.of(_columns(scores, group, common), metric.pooling) for scores in (own, against))
-    p = sign_flip(ours, theirs, STATISTICS_SEED, alternative)
+    p = sign_flip(ours, theirs, alternative)
     return np.append(holm(p[:-1]), p[-1])
 
 
@@ -313,12 +315,14 @@ def _other_code(
     return [f"{verb} by other code of {others[0]}{more} than this; store=DIR makes it anew"]
 
 
-def _caption(plan: Plan, wanted: str, baseline: SystemSpec | None, floor: SystemSpec | None) -> tuple[str, ...]:
+def _caption(
+    plan: Plan, wanted: str, baseline: SystemSpec | None, floor: SystemSpec | None, pooling: Pooling
+) -> tuple[str, ...]:
     chunks = sum(len(units) for (system, _), units in plan.units.items() if system == plan.systems[0].id)
     sentences = [
         f"Measured on {plan.manifest.title} {plan.manifest.split}: {len(plan.tracks)} songs, {chunks} chunks; "
         f"{plan.protocol.describe(plan.manifest.rate)}.",
-        "Intervals: 95 % bootstrap over songs.",
+        f"Intervals: 95 %, {INTERVALS[pooling]} over songs; none below {FEWEST} songs.",
     ]
     if networks := dict.fromkeys(system.about for system in plan.systems if system.about):
         sentences.append(f"Networks: {'; '.join(networks)}.")

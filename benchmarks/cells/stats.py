@@ -1,7 +1,8 @@
 """Statistics over tracks, never over windows: the windows of a song are not independent.
 
-Bootstrap: Efron and Tibshirani (1993), percentile intervals. Paired test: sign-flip (swap the two systems' scores track by track).
-Holm (1979) corrects over the stems.
+Intervals of means: the studentised bootstrap (Efron and Tibshirani 1993, section 12.5) with the jackknife's standard error, because few
+songs make percentiles too narrow. Of medians: order statistics. Paired test: sign-flip (swap the two systems' scores track by track).
+Holm (1979) corrects over the stems. ``benchmarks.figures.coverage`` measures how often intervals hold and tests err.
 """
 
 from collections.abc import Sequence
@@ -10,14 +11,27 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import binom
 
 from benchmarks.metrics.scores import Pooling, Values, WindowScores
 
-RESAMPLES = 10_000
-FEWEST = 3
-"""Tracks below which no interval is given: resampling one or two says nothing about other songs."""
+LEVEL = 0.95
+RESAMPLES = 2000
+"""Of the tracks, for an interval."""
+FLIPS = 10_000
+"""Random sign flips, where there are too many to take all."""
+FEWEST = 8
+"""Tracks below which no interval is given: with fewer, none holds what it says if a few songs differ much from the others."""
 EXACT = 13
-"""With up to so many tracks all 2^n sign flips are enumerated; with more, ``RESAMPLES`` random ones are drawn."""
+"""With up to so many tracks all 2^n sign flips are enumerated; with more, ``FLIPS`` random ones are drawn."""
+SEED = 0
+"""Of bootstrap and sign flips: a table is the same each time it is made."""
+
+
+def signature(pooling: Pooling) -> str:
+    """Everything that intervals and tests depend on, in one line."""
+    how = f"bootstrap-t|error:jackknife|resamples:{RESAMPLES}" if pooling == "window-mean" else "order-statistics"
+    return f"ci:{how}|level:{LEVEL:g}|songs:>={FEWEST}|seed:{SEED}|test:sign-flip|exact:<={EXACT}|flips:{FLIPS}|holm:stems|v:2"
 
 
 @dataclass(frozen=True)
@@ -69,41 +83,92 @@ def _sorted_median(ordered: Values, counts: npt.NDArray[np.int_]) -> Values:
     return np.where(counts > 0, (take[0] + take[1]) / 2, np.nan)
 
 
-def interval(tracks: TrackStatistics, seed: int, level: float = 0.95) -> tuple[Values, Values]:
-    """Bootstrap percentile interval over tracks of each stem and of their mean: low and high, ``[K + 1]`` each."""
-    count = len(tracks.totals)
-    draws = np.random.default_rng(seed).integers(count, size=(RESAMPLES, count))
-    with np.errstate(all="ignore"):
-        cells = pool(tracks.totals[draws], tracks.weights[draws], tracks.pooling)  # [R, K + 1]
-        defined = np.isfinite(cells).any(axis=0)
-        bounds = np.full((2, cells.shape[1]), np.nan)
-        bounds[:, defined] = np.nanquantile(cells[:, defined], [(1 - level) / 2, (1 + level) / 2], axis=0)
+def interval(tracks: TrackStatistics, fewest: int = FEWEST) -> tuple[Values, Values]:
+    """The interval of each stem and of their mean: low and high, ``[K + 1]`` each; NaN with fewer tracks than ``fewest``."""
+    bounds = _studentised(tracks) if tracks.pooling == "window-mean" else _ranked(tracks)
     tracks_of = (tracks.weights > 0).sum(axis=0)  # [K]
-    bounds[:, np.append(tracks_of, tracks_of.min()) < FEWEST] = np.nan
+    bounds[:, np.append(tracks_of, tracks_of.min()) < fewest] = np.nan
     return bounds[0], bounds[1]
 
 
-def sign_flip(
-    a: TrackStatistics, b: TrackStatistics, seed: int, alternative: Literal["differs", "greater"] = "differs"
-) -> Values:
+def _studentised(tracks: TrackStatistics) -> Values:
+    """Low and high ``[2, K + 1]``: the cells less the quantiles of (resampled cell − cell) / its error, times the cells' error."""
+    count = len(tracks.totals)
+    draws = np.random.default_rng(SEED).integers(count, size=(RESAMPLES, count))
+    totals, weights = tracks.totals[draws], tracks.weights[draws]  # [R, T, K]
+    cells, error = tracks.cells(), _error(tracks.totals, tracks.weights)  # [K + 1]
+    with np.errstate(all="ignore"):
+        away = pool(totals, weights, tracks.pooling) - cells  # [R, K + 1]
+        ratios = np.where(
+            away == 0, 0.0, away / _error(totals, weights)
+        )  # infinite where all tracks of a resample are equal
+        ratios[np.isnan(ratios)] = 0.0  # of a resample without any track of the stem
+        tail = (1 - LEVEL) / 2
+        low = np.quantile(ratios, tail, axis=0, method="lower")
+        high = np.quantile(ratios, 1 - tail, axis=0, method="higher")
+        bounds = np.stack([cells - high * error, cells - low * error])
+    bounds[:, error == 0] = cells[error == 0]
+    bounds[:, ~np.isfinite(bounds).all(axis=0)] = np.nan
+    return bounds
+
+
+def _error(totals: Values, weights: Values) -> Values:
+    """The jackknife's standard error of cells: ``[..., T, K]`` to ``[..., K + 1]``. Tracks without a number of a stem do not count."""
+    with np.errstate(all="ignore"):
+        without = (totals.sum(axis=-2, keepdims=True) - totals) / (weights.sum(axis=-2, keepdims=True) - weights)
+    without = np.concatenate([without, without.mean(axis=-1, keepdims=True)], axis=-1)  # [..., T, K + 1]
+    counts = weights > 0
+    counts = np.concatenate([counts, counts.any(axis=-1, keepdims=True)], axis=-1)
+    number = counts.sum(axis=-2)  # [..., K + 1]
+    with np.errstate(all="ignore"):
+        centre = np.where(counts, without, 0).sum(axis=-2) / number
+        squares = np.where(counts, (without - centre[..., None, :]) ** 2, 0).sum(axis=-2)
+        error: Values = np.sqrt((number - 1) / number * squares)
+    return error
+
+
+def _ranked(tracks: TrackStatistics) -> Values:
+    """Low and high ``[2, K + 1]`` of medians: of each stem the innermost order statistics that hold the median often enough.
+
+    Exact for any distribution. The bounds of the mean of the stems are the means of bounds that hold all together (Bonferroni).
+    """
+    stems = tracks.totals.shape[1]
+    bounds = np.full((2, stems + 1), np.nan)
+    together = np.full((2, stems), np.nan)
+    for k in range(stems):
+        values = np.sort(tracks.totals[tracks.weights[:, k] > 0, k])
+        for found, level in ((bounds, LEVEL), (together, 1 - (1 - LEVEL) / stems)):
+            rank = int(
+                binom.ppf((1 - level) / 2, len(values), 0.5)
+            )  # P(fewer than so many are below the median) is no larger
+            if rank >= 1:
+                found[:, k] = values[rank - 1], values[len(values) - rank]
+    bounds[:, stems] = together.mean(axis=1)
+    return bounds
+
+
+def sign_flip(a: TrackStatistics, b: TrackStatistics, alternative: Literal["differs", "greater"] = "differs") -> Values:
     """The p of the paired sign-flip test that ``a`` and ``b`` (same tracks) are the same, ``[K + 1]``.
 
     Two-sided against the alternative that ``a`` differs, one-sided against that it is greater. Under the null hypothesis the two
-    systems' names can be swapped on any track. Exact up to ``EXACT`` tracks.
+    systems' names can be swapped on any track. All 2^n swaps up to ``EXACT`` tracks: p is the share of those that are as extreme as
+    what is observed. Of R random ones c are: p = (c + 1) / (R + 1) (Phipson and Smyth 2010).
     """
     count = len(a.totals)
-    if count <= EXACT:
+    exact = count <= EXACT
+    if exact:
         swaps = (np.arange(2**count)[:, None] >> np.arange(count)) & 1 == 1
     else:
-        swaps = np.random.default_rng(seed).integers(2, size=(RESAMPLES, count)) == 1
-        swaps[0] = False  # the observed labelling is one of them, so that p is never 0
+        swaps = np.random.default_rng(SEED).integers(2, size=(FLIPS, count)) == 1
     swap = swaps[:, :, None]
     first = pool(np.where(swap, b.totals, a.totals), np.where(swap, b.weights, a.weights), a.pooling)
     second = pool(np.where(swap, a.totals, b.totals), np.where(swap, a.weights, b.weights), a.pooling)
-    difference = first - second if alternative == "greater" else np.abs(first - second)  # [R, K + 1]
-    observed = difference[0]
-    extreme = difference >= observed - 1e-9 * np.maximum(1.0, np.abs(observed))
-    return np.where(np.isfinite(observed), extreme.mean(axis=0), np.nan)
+    difference, observed = first - second, a.cells() - b.cells()  # [R, K + 1], [K + 1]
+    if alternative == "differs":
+        difference, observed = np.abs(difference), np.abs(observed)
+    extreme = (difference >= observed - 1e-9 * np.maximum(1.0, np.abs(observed))).sum(axis=0)
+    p = extreme / len(swaps) if exact else (extreme + 1) / (len(swaps) + 1)
+    return np.where(np.isfinite(observed), p, np.nan)
 
 
 def holm(p: Values) -> Values:

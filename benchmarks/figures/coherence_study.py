@@ -22,7 +22,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from benchmarks import config
-from benchmarks.cells.stats import RESAMPLES, TrackStatistics, holm, sign_flip
+from benchmarks.cells.stats import FLIPS, TrackStatistics, holm, sign_flip
 from benchmarks.cells.tuning import SPLIT
 from benchmarks.data.dataset import Dataset
 from benchmarks.data.minislakh.compose import compose
@@ -114,7 +114,7 @@ class Comparison:
     def interval(self) -> tuple[float, float]:
         """The 95 % bootstrap interval of the AUC over songs; a song brings its right and its wrong pairs."""
         wins, ties, chances = self._duels()
-        draws = np.random.default_rng(SEED).integers(len(self.right), size=(RESAMPLES, len(self.right)))
+        draws = np.random.default_rng(SEED).integers(len(self.right), size=(FLIPS, len(self.right)))
         times = np.stack([np.bincount(draw, minlength=len(self.right)) for draw in draws]).astype(np.float64)
 
         def drawn(counts: Floats) -> Floats:
@@ -134,7 +134,7 @@ class Comparison:
     def p(self) -> float:
         """The p of the paired sign-flip test over songs."""
         right, wrong = (self._statistics(values) for values in (self.right, self.wrong))
-        return float(sign_flip(right, wrong, SEED)[0])
+        return float(sign_flip(right, wrong)[0])
 
     def _statistics(self, values: Floats) -> TrackStatistics:
         defined = np.isfinite(values)

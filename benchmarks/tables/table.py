@@ -139,6 +139,7 @@ class Table:
     caption: tuple[str, ...]  # sentences: what was measured, how, and with what statistics
     reported: ReportedSection | None = None
     provenance: dict | None = None
+    statistics: str = ""  # the signature of intervals and tests
     pieces: str = "windows"  # what tracks were cut into to be measured
 
     @property

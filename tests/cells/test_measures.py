@@ -5,8 +5,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 
-from benchmarks.cells.measures import Distance, Estimate, Frechet, FrechetInfinity, Kernel, Mean, average, difference
+from benchmarks.cells.measures import (
+    Distance,
+    Estimate,
+    Frechet,
+    FrechetInfinity,
+    Kernel,
+    Mean,
+    average,
+    difference,
+    interval,
+    p_value,
+)
 from benchmarks.metrics.frechet import Statistics, frechet
 from benchmarks.store.journal import Record
 
@@ -33,15 +45,16 @@ def reader(embeddings: dict[str, np.ndarray]) -> Callable[[Record], np.ndarray]:
     return lambda found: embeddings[found["key"]]
 
 
-def draws(tracks: int, resamples: int = 50) -> np.ndarray:
-    return np.random.default_rng(1).multinomial(tracks, np.full(tracks, 1 / tracks), size=resamples).astype(float)
+def draws(tracks: int) -> np.ndarray:
+    """Each time without another track."""
+    return 1 - np.eye(tracks)
 
 
 def everything(tracks: Sequence[Sequence[Record]], which: str, embeddings: dict[str, np.ndarray]) -> np.ndarray:
     return np.concatenate([embeddings[excerpt[which]["key"]] for track in tracks for excerpt in track])
 
 
-def test_moved_embeddings_are_as_far_as_they_were_moved_on_every_resample() -> None:
+def test_moved_embeddings_are_as_far_as_they_were_moved_whichever_is_left_out() -> None:
     tracks, embeddings = made(8, 2, shift=0.5)
     found = Frechet()(tracks, draws(8), reader(embeddings))
     assert found.value == pytest.approx(FEATURES * 0.25, rel=1e-9)
@@ -74,6 +87,7 @@ def test_neither_the_order_of_tracks_nor_how_excerpts_are_split_matters() -> Non
     order = [3, 0, 5, 1, 4, 2]
     shuffled = Frechet()([tracks[t][::-1] for t in order], times[:, order], reader(embeddings))
     assert shuffled.value == pytest.approx(as_it_is.value, rel=1e-9)
+    assert shuffled.replicas is not None and as_it_is.replicas is not None
     np.testing.assert_allclose(shuffled.replicas, as_it_is.replicas, rtol=1e-6)
 
 
@@ -100,20 +114,20 @@ def test_fad_infinity_takes_the_bias_off() -> None:
         [{"real": track[0]["real"], "generated": {"key": f"o{others[0]['real']['key']}"}}]
         for track, others in zip(tracks, other, strict=True)
     ]
-    times = draws(60, 2)
+    times = draws(60)
     biased, found = (measure(mixed, times, reader(embeddings)).value for measure in (Frechet(), FrechetInfinity()))
     assert biased is not None and found is not None and abs(found) < 0.8 * biased
 
 
 def test_fad_infinity_of_a_copy_is_nothing() -> None:
     tracks, embeddings = made(12, 2, shift=0.0)
-    assert FrechetInfinity()(tracks, draws(12, 2), reader(embeddings)).value == pytest.approx(0, abs=1e-6)
+    assert FrechetInfinity()(tracks, draws(12), reader(embeddings)).value == pytest.approx(0, abs=1e-6)
 
 
 def test_other_songs_are_not_compared() -> None:
     """FAD of few songs has more bias: a row that lacks some would differ from itself."""
     replicas = np.array([1.0, 2.0, 3.0])
-    whole, part = (replace(Estimate.resampled(2.0, 9, replicas), tracks=tracks) for tracks in (("a", "b"), ("a",)))
+    whole, part = (Estimate(2.0, 9, replicas, tracks=tracks) for tracks in (("a", "b"), ("a",)))
     found = difference(whole, whole)
     assert found is not None and found.value == 0
     assert difference(whole, part) is None
@@ -127,24 +141,50 @@ def test_a_mean_is_over_tracks_and_leaves_out_what_is_undefined() -> None:
         return {"rhythm": value, "rhythm-undefined": ""}
 
     tracks = [[agreement(0.0), agreement(1.0)], [agreement(1.0), nothing], [nothing, nothing], [agreement(0.0)]]
-    found = Mean("rhythm")(tracks, np.array([[1.0, 1, 1, 1], [2, 0, 1, 0], [0, 1, 2, 1]]), reader({}))
-    assert (found.value, found.count) == (0.5, 4)
-    np.testing.assert_allclose(found.replicas, [0.5, 0.5, 0.5])
+    found = Mean("rhythm")(tracks, draws(4), reader({}))
+    assert (found.value, found.count, found.places) == (0.5, 4, (0, 1, 3))
+    np.testing.assert_allclose(found.replicas, [0.5, 0.25, 0.5, 0.75])  # of 0.5, 1, none and 0
     assert "rhythm is undefined in some excerpts" in found.note
-    few = Mean("rhythm")(tracks[:3], np.ones((2, 3)), reader({}))
+    few = Mean("rhythm")(tracks[:3], draws(3), reader({}))
     assert few.value is None and "2 songs" in few.reason
-    undefined = Mean("rhythm")([[nothing]], np.ones((2, 1)), reader({}))
+    undefined = Mean("rhythm")([[nothing]], draws(1), reader({}))
     assert (undefined.value, undefined.reason) == (None, "silence")
 
 
-def test_means_and_differences_are_made_resample_by_resample() -> None:
-    one, other = (Estimate.resampled(value, 1, np.array([value - 1, value, value + 1])) for value in (3.0, 5.0))
+def test_means_and_differences_are_made_replica_by_replica() -> None:
+    one, other = (Estimate(value, 1, np.array([value - 1, value, value + 1])) for value in (3.0, 5.0))
     mean, less = average([one, other]), difference(other, one)
     assert (mean.value, mean.error) == (4.0, one.error)
     assert less is not None and (less.value, less.error) == (2.0, 0.0)
 
 
 def test_what_is_undefined_is_not_averaged_away() -> None:
-    defined, undefined = Estimate.resampled(1.0, 1, np.ones(3)), Estimate(None, reason="no joint model")
+    defined, undefined = Estimate(1.0, 1, np.ones(3)), Estimate(None, reason="no joint model")
     assert average([defined, undefined]) == undefined
     assert difference(defined, undefined) is None
+
+
+def test_the_error_is_that_of_a_mean_where_the_number_is_one() -> None:
+    values = np.random.default_rng(0).normal(size=9)
+    without = (values.sum() - values) / 8
+    found = Estimate(float(values.mean()), 9, without, tracks=tuple("abcdefghi"))
+    assert found.error == pytest.approx(values.std(ddof=1) / 3, rel=1e-9)
+    expected = ttest_1samp(values, 0.0)
+    assert interval(found) == pytest.approx(expected.confidence_interval(), rel=1e-9)
+    assert p_value(found, replace(found, value=0.0, replicas=np.zeros(9))) == pytest.approx(expected.pvalue, rel=1e-9)
+
+
+def test_few_songs_have_no_interval_and_a_distance_none_below_what_it_can_be() -> None:
+    found = Estimate(1.0, 7, np.linspace(0, 2, 7), tracks=tuple("abcdefg"))
+    assert interval(found) == (None, None)
+    more = Estimate(1.0, 8, np.linspace(0, 2, 8), tracks=tuple("abcdefgh"))
+    low, high = interval(more)
+    assert low is not None and high is not None and low < 0 < high
+    assert interval(more, least=0.0) == (0.0, high)
+
+
+def test_rows_whose_numbers_stand_on_different_songs_are_not_tested() -> None:
+    """An agreement that is undefined on another song in each row: the means are of different songs."""
+    here = Estimate(1.0, 2, np.array([1.0, 2.0, 1.5]), tracks=("a", "b"))
+    assert difference(here, replace(here, tracks=("a", "c"))) is None
+    assert np.isnan(p_value(here, replace(here, tracks=("a", "c"))))
