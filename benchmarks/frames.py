@@ -3,9 +3,9 @@
 Long frames, one number a line. Made of a table's json and a store's records, never of audio; docs/frames.md shows how they are used.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -153,25 +153,16 @@ Named = tuple[str, str, str, Record]
 
 
 def _everything(store: Store) -> Iterator[Named]:
-    """All scores, under the names that systems had when their audio was made; where none was kept, the first digits of the id."""
+    """All scores, under the names that systems had when they were made; where that is not known, the first digits of the id."""
     names: dict[str, str] = {}
-    for record in store.scores.values():
-        if record["system"] not in names and (name := _name(record["units"][0], store)):
-            names[record["system"]] = name
+    for system in {record["system"] for record in store.scores.values()}:
+        with suppress(IntegrityError):
+            names[system] = store.system(system)["name"]
     taken = Counter(names.values())
     for record in store.scores.values():
         name, identity = names.get(record["system"], ""), short(record["system"])
         name = name if taken[name] == 1 else f"{name} {identity}".strip()
         yield name, name, record["system"], record
-
-
-def _name(unit: str, store: Store) -> str:
-    """What the system of a unit was called; "" where the unit's audio, and with it what it is, was not kept."""
-    try:
-        name: str = json.loads((store.audio_folder(unit) / "unit.json").read_text(encoding="utf-8"))["system"]["name"]
-    except (OSError, ValueError, KeyError):
-        return ""
-    return name
 
 
 def _behind(table: Table, path: Path, store: Store) -> Iterator[Named]:

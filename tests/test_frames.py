@@ -12,10 +12,11 @@ import pytest
 from benchmarks import cli
 from benchmarks.cells.stats import TrackStatistics
 from benchmarks.frames import Results, results
-from benchmarks.identity import canonical, short
+from benchmarks.identity import canonical, digest, short
 from benchmarks.metrics.bsseval import BSSEval
 from benchmarks.metrics.si_sdr import SILENT, SiSDR
 from benchmarks.run.score import from_json
+from benchmarks.store.journal import Journal
 from benchmarks.store.store import Store
 from gmsdi import STEMS
 from gmsdi.errors import BadInputError, IntegrityError
@@ -180,6 +181,8 @@ def test_a_store_alone_has_everything_under_the_names_of_its_audio(home: Path, t
     assert set(alone.windows["song"]) == set(TRACKS)
     store = shutil.copytree(home / "store", tmp_path / "store")
     shutil.rmtree(store / "audio")
+    assert set(results(store).songs["name"]) == set(alone.songs["name"])
+    shutil.rmtree(store / "systems")
     bare = results(store)
     assert set(bare.songs["name"]) == set(map(short, bare.songs["system"]))
     assert bare.songs["value"].equals(alone.songs["value"])
@@ -189,10 +192,10 @@ def test_a_store_alone_has_everything_under_the_names_of_its_audio(home: Path, t
 
 def test_two_systems_of_one_name_are_told_apart(home: Path, tmp_path: Path) -> None:
     store = shutil.copytree(home / "store", tmp_path / "store")
-    for path in (store / "audio").glob("*/*/unit.json"):
-        content = json.loads(path.read_text())
-        content["system"]["name"] = "same"
-        path.write_text(json.dumps(content))
+    for path in (store / "systems").iterdir():
+        content = json.loads(path.read_text()) | {"name": "same"}
+        del content["sha256"]
+        path.write_text(canonical(content | {"sha256": digest(content)}))
     songs = results(store).songs
     assert songs["name"].nunique() == songs["system"].nunique() > 1
     assert all(f"same {short(system)}" == name for name, system in zip(songs["name"], songs["system"], strict=True))
@@ -254,9 +257,9 @@ def test_another_store_is_not_taken_for_the_tables(home: Path, tmp_path: Path) -
 
 def test_scores_of_older_code_are_named(home: Path, tmp_path: Path) -> None:
     store = shutil.copytree(home / "store", tmp_path / "store")
-    for path in (store / "scores").glob("*.jsonl"):
-        records = [json.loads(line) for line in path.read_text().splitlines()]
-        for record in records:
-            del record["signatures"]
-        path.write_text("".join(canonical(record) + "\n" for record in records))
+    records = list(Journal(store / "scores").refresh())
+    shutil.rmtree(store / "scores")
+    Journal(store / "scores").append(
+        {name: value for name, value in record.items() if name != "signatures"} for record in records
+    )
     refused(IntegrityError, r"scored by older code.*remove .*store/scores and run again", store)

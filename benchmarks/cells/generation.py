@@ -25,10 +25,14 @@ from benchmarks.cells.measures import (
 )
 from benchmarks.cells.separation import (
     Scores,
+    invalidated_tracks,
     keys_of,
     left_out,
     notes_of,
     reported_rows,
+    require_labels,
+    run_digest,
+    runs_of,
     scores_of,
     seconds_of,
 )
@@ -144,6 +148,7 @@ def make_table(
     maker = Maker(plan, store, used, 1 - np.eye(count))
     with progress("comparing distributions", len(rows) * len(_wanted(config["groups"]))) as advance:
         estimates = {name: maker.estimates(row, config["groups"], advance) for name, row in rows.items()}
+    require_labels([row.label for row in rows.values()])
     baseline = config["baseline"] if config["baseline"] in rows else None
     measured = [
         MeasuredRow(
@@ -160,6 +165,8 @@ def make_table(
             units=tuple(unit.id for unit in units),
             notes=_notes(row, plan, shown, store, provenance),
             scores=tuple(key for found in row.findings.values() for key in keys_of(found)),
+            runs=tuple(sorted({run for found in row.findings.values() for run in runs_of(units, found, store)})),
+            invalidated=max(len(invalidated_tracks(system, plan, store)) for system in row.systems.values()),
             seconds=seconds_of(units, store),
         )
         for name, row in rows.items()
@@ -195,6 +202,8 @@ def make_table(
         else None,
         provenance=provenance,
         statistics=signature(),
+        seed=plan.seed,
+        run_digest=run_digest(measured, plan, [*(group.signature for group in groups), signature()], store),
         pieces=used[config["groups"][-1]["measure"]][1].pieces,
     )
 

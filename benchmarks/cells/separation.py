@@ -11,10 +11,11 @@ import yaml
 from benchmarks.cells.stats import FEWEST, TrackStatistics, holm, interval, sign_flip, signature
 from benchmarks.config import SHIPPED
 from benchmarks.data.manifest import SILENT_DB, Track
+from benchmarks.identity import digest
 from benchmarks.metrics.judges import Judge
 from benchmarks.metrics.scores import Metric, Pooling, WindowScores
 from benchmarks.plan.systems import SystemSpec
-from benchmarks.plan.units import Plan, WorkUnit
+from benchmarks.plan.units import Plan, WorkUnit, with_inputs
 from benchmarks.run.job import Job
 from benchmarks.run.score import from_json, score_key, to_json
 from benchmarks.sources import UNKNOWN, closure
@@ -68,6 +69,7 @@ def make_table(
     named = {system.name: system for system in plan.systems}
     baseline, floor = named.get(config["baseline"]), named.get(config.get("floor", ""))
     columns = tuple(Group(group.title, metrics[group.metric].columns[group.column]) for group in groups)
+    require_labels([system.label for system in plan.systems])
     rows = [_row(system, baseline, floor, groups, plan, metrics, scores, store, provenance) for system in plan.systems]
     pooling = metrics[groups[0].metric].pooling
     wanted = config["reported"]
@@ -90,6 +92,8 @@ def make_table(
         reported=reported,
         provenance=provenance,
         statistics=signature(pooling),
+        seed=plan.seed,
+        run_digest=run_digest(rows, plan, [*(group.signature for group in columns), signature(pooling)], store),
     )
 
 
@@ -102,9 +106,31 @@ def scores_of(system: SystemSpec, plan: Plan, metrics: Mapping[str, Metric | Jud
         for name, metric in metrics.items():
             units = plan.units.get((system.id, track.name), ())
             key = score_key(metric, units, store) if units else None
-            if key in store.scores:
+            if key in store.scores and not any(map(store.is_invalidated, units)):
                 found[name][track.name] = store.scores[key]
     return found
+
+
+def invalidated_tracks(system: SystemSpec, plan: Plan, store: Store) -> dict[str, Record]:
+    """The tracks of which a person has declared an output worthless, with the record that says so."""
+    members = system.best_of or (system,)
+    found = ((unit.excerpt.track, store.is_invalidated(unit)) for each in members for unit in plan.of_system(each))
+    return {track: record for track, record in found if record}
+
+
+def run_digest(rows: Sequence[MeasuredRow], plan: Plan, signatures: Sequence[str], store: Store) -> str:
+    """What a table is a result of: of each row the excerpts and outputs, and how they were measured. Not where, when, or by whom."""
+    units = plan.everything()
+    content = {
+        row.name: sorted([units[unit].excerpt.id, store.outputs[unit].sha256] for unit in row.units) for row in rows
+    }
+    return digest([content, list(signatures)])
+
+
+def runs_of(units: Sequence[WorkUnit], scores: Scores, store: Store) -> tuple[str, ...]:
+    """The provenance of outputs, of what they are made of, and of their scores."""
+    made = {store.outputs[unit].run for unit in with_inputs(units) if unit in store.outputs}
+    return tuple(sorted(made | {record["run"] for records in scores.values() for record in records.values()}))
 
 
 def _best_of(members: Sequence[Scores], metrics: Mapping[str, Metric | Judge]) -> Scores:
@@ -185,6 +211,8 @@ def _row(
         units=tuple(unit.id for unit in units),
         notes=tuple(notes_of(system, own, plan, metrics, store, provenance)),
         scores=keys_of(own),
+        runs=runs_of(units, own, store),
+        invalidated=len(invalidated_tracks(system, plan, store)),
         seconds=seconds_of(units, store),
     )
 
@@ -277,8 +305,13 @@ def notes_of(
     failures = [store.failures[unit.id] for unit in units if unit.id in store.failures and unit.id not in store.outputs]
     if failures:
         notes.append(f"{len(failures)} of {len(units)} excerpts failed: {failures[0]['message']}")
+    if worthless := invalidated_tracks(system, plan, store):
+        said = dict.fromkeys(f"{each['why']} ({each['who']}, {each['when'][:10]})" for each in worthless.values())
+        notes.append(f"{len(worthless)} of {len(plan.tracks)} songs invalidated: {'; '.join(said)}")
     for each in system.best_of or (system,):
         notes += _made_by_other_code(each, list(plan.of_system(each)), store, provenance)
+    members = [unit for each in system.best_of or (system,) for unit in plan.of_system(each)]
+    notes += _made_differently(runs_of(members, {}, store), store)
     scored = {record["run"] for records in own.values() for record in records.values()}
     modules = [module for name in own for module in metrics[name].modules]
     notes += _other_code("scored", {SCORES, *modules}, scored, store, provenance)
@@ -293,6 +326,26 @@ def _made_by_other_code(system: SystemSpec, units: Sequence[WorkUnit], store: St
     for i, each in enumerate(system.inputs):
         notes += _made_by_other_code(each.system, [unit.inputs[i] for unit in units], store, provenance)
     return notes
+
+
+def _made_differently(runs: Iterable[str], store: Store) -> list[str]:
+    """A note if what computed was not the same for all of a row: another processor, precision or version of torch."""
+    found = [(store.run(run)["machine"], store.run(run)["versions"]) for run in runs]
+    kinds = sorted(
+        {
+            f"{machine['processor']} ({machine['instructions']}, {'bfloat16' if machine['bfloat16'] else 'float32'}, "
+            f"torch {versions['torch']})"
+            for machine, versions in found
+        }
+    )
+    return [f"made on {' and on '.join(kinds)}"] if len(kinds) > 1 else []
+
+
+def require_labels(labels: Sequence[str]) -> None:
+    """``BadInputError`` for two rows that a reader could not tell apart."""
+    twice = [label for label, count in Counter(labels).items() if count > 1]
+    if twice:
+        raise BadInputError(f"two systems are called {twice[0]!r}; give one another name with systems.NAME.label=…")
 
 
 def _other_code(

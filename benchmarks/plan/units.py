@@ -32,6 +32,7 @@ class WorkUnit:
     replicate: int
     inputs: tuple["WorkUnit", ...] = ()
     elsewhere: tuple[Excerpt, ...] = ()
+    base: int = 0  # the seed of the whole run, which ``seed`` was made from
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class Plan:
     protocol: Protocol
     systems: tuple[SystemSpec, ...]
     units: dict[tuple[str, str], tuple[WorkUnit, ...]]  # by system id and track name
+    seed: int = 0
 
     def of_system(self, system: SystemSpec) -> Iterator[WorkUnit]:
         """The units of one system, track by track."""
@@ -128,7 +130,7 @@ def make_plan(manifest: DatasetManifest, protocol: Protocol, systems: Sequence[S
             f"{manifest.title} {manifest.split}: no track holds a chunk of {protocol.chunk / manifest.rate:.2f} s, "
             f"so there is nothing to do under protocol={protocol.name}"
         )
-    return Plan(manifest, protocol, tuple(systems), units)
+    return Plan(manifest, protocol, tuple(systems), units, seed)
 
 
 def _tracks(manifest: DatasetManifest, protocol: Protocol, systems: Sequence[SystemSpec]) -> list[Track]:
@@ -193,6 +195,7 @@ def make_unit(
         replicate,
         tuple(make_unit(each.system, excerpt, seed, each.replicate) for each in system.inputs),
         elsewhere,
+        seed,
     )
 
 

@@ -162,6 +162,6 @@ def _shard(job: Job, parts: Sequence[Sequence[WorkUnit]], seconds: float, attemp
     names |= {excerpt.track for unit in units for excerpt in unit.elsewhere}
     manifest = replace(plan.manifest, tracks=tuple(track for track in plan.manifest.tracks if track.name in names))
     systems = tuple(system for system in plan.systems if system.id in rows)
-    part = Plan(manifest, plan.protocol, systems, {key: plan.units[key] for key in keys})
+    part = Plan(manifest, plan.protocol, systems, {key: plan.units[key] for key in keys}, plan.seed)
     small = replace(job, plan=part, dataset=replace(job.dataset, manifest=manifest), run="", headline=None, config="")
     return Shard(small, tuple(map(tuple, parts)), seconds, attempts)

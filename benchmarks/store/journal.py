@@ -1,16 +1,20 @@
 """Append-only records on a shared file system. Each append writes a new file, a segment, which appears complete or not at all.
 
+Each line carries a checksum of itself, and the last line of a segment one of all lines: a record that is edited, moved or taken out is
+found when it is read.
+
 Any number of processes on any number of machines may append at once. A reader gets the records in the order in which they were
 appended. ``compact`` merges many small segments into few, after which a reader may get a record again: of records with the same key
 the last one counts.
 """
 
 import errno
+import hashlib
 import json
 import os
 import time
 import uuid
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import dropwhile
 from pathlib import Path
@@ -37,7 +41,7 @@ class Journal:
 
     def append(self, records: Iterable[Record]) -> None:
         """Write records as one new segment, on disk before this returns."""
-        self._write(f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}", [canonical(record) for record in records])
+        self._write(f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}", [_sealed(canonical(record)) for record in records])
 
     def refresh(self) -> Iterator[Record]:
         """The records that any process appended since the last call, and again all that come after the first of them in order."""
@@ -56,7 +60,7 @@ class Journal:
         """
         with _merged_away():  # another process is at it
             for group in _neighbours(self.folder / segment for segment in self._segments()):
-                lines = [canonical(record) for segment in group for record in self._records(segment)]
+                lines = [line for segment in group for line in self._lines(segment)]
                 unique = list(dict.fromkeys(reversed(lines)))
                 self._write(f"{group[-1].stem}-{uuid.uuid4().hex[:8]}", reversed(unique))
                 for segment in group:
@@ -67,7 +71,7 @@ class Journal:
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.folder / f"{name}.jsonl"
             with audio.atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-                file.writelines(line + "\n" for line in lines)
+                file.writelines(line + "\n" for line in [*lines, _seal_of(lines)])
 
     def _segments(self) -> list[str]:
         """Their names in order. Names, not paths: there are many, and they are listed for every batch."""
@@ -80,16 +84,53 @@ class Journal:
         self.segments = len(found)
         return found
 
-    def _records(self, segment: Path) -> list[Record]:
-        """The records of a segment, one a line."""
+    def _lines(self, segment: Path) -> list[str]:
+        """The lines of a segment, without the last one, each as it was written."""
         try:
-            with segment.open(encoding="utf-8") as file:
-                records = [json.loads(line) for line in file]
-        except ValueError:
-            records = []
-        if not records or not all(isinstance(record, dict) and self.fields <= record.keys() for record in records):
-            raise IntegrityError(f"{segment}: damaged; remove the file, and what it recorded will be done again")
+            *lines, last = segment.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        except UnicodeDecodeError:
+            raise _damaged(segment) from None
+        for number, line in enumerate(lines, start=1):
+            if not _is_sealed(line):
+                raise _damaged(segment, f", line {number} is not what was written")
+        if not lines or last != _seal_of(lines):
+            raise _damaged(segment, ", lines are missing or in another order")
+        return lines
+
+    def _records(self, segment: Path) -> list[Record]:
+        """The records of a segment."""
+        records: list[Record] = [json.loads(line) for line in self._lines(segment)]
+        for record in records:
+            del record[SUM]
+        if not all(self.fields <= record.keys() for record in records):
+            raise _damaged(segment, ", of another version")
         return records
+
+
+SUM = "sum"
+"""The last field of each line: a hash of the line without it."""
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _sealed(line: str) -> str:
+    """The canonical JSON of a record, with its checksum as the last field."""
+    return f'{line[:-1]},"{SUM}":"{_hash(line)}"}}'
+
+
+def _is_sealed(line: str) -> bool:
+    return line == _sealed(f"{line.rpartition(',')[0]}}}")
+
+
+def _seal_of(lines: Sequence[str]) -> str:
+    """The last line of a segment."""
+    return canonical({"lines": len(lines), SUM: _hash("\n".join(lines))})
+
+
+def _damaged(segment: Path, how: str = "") -> IntegrityError:
+    return IntegrityError(f"{segment}: damaged{how}; remove the file, and what it recorded will be done again")
 
 
 @contextmanager

@@ -8,7 +8,9 @@ from importlib.metadata import version
 from typing import Any
 
 from benchmarks import sources
+from benchmarks.device import cpu_name
 from benchmarks.sources import ROOT
+from gmsdi.precision import computes_bfloat16
 
 PACKAGES = ("torch", "numpy", "scipy", "numba", "soundfile", "soxr", "hydra-core", "demucs", "julius")
 CODE = ("gmsdi", "baselines", "benchmarks", "configs")
@@ -32,7 +34,23 @@ def provenance(device: str, modules: Iterable[str] = ()) -> dict[str, Any]:
         "dirty": bool(_git("status", "--porcelain", "--", *CODE)) if commit else None,
         "code": sources.digests([MAKES, SCORES, COUNTS, *modules]),
         "versions": {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
-        "machine": {"host": socket.gethostname(), "platform": platform.platform(), "device": device},
+        "machine": {"host": socket.gethostname(), "platform": platform.platform(), **_computes(device)},
+    }
+
+
+def _computes(device: str) -> dict[str, Any]:
+    """What computes, and how: its name, its instructions, and whether networks that may use bfloat16 do so on it."""
+    import torch  # takes long, and the help of a verb must not wait for it
+
+    where = torch.device(device)
+    if where.type == "cuda" and not torch.cuda.is_available():
+        return {"device": device, "processor": "none", "instructions": "none", "bfloat16": False}
+    is_gpu = where.type == "cuda"
+    return {
+        "device": device,
+        "processor": torch.cuda.get_device_name(where) if is_gpu else cpu_name(),
+        "instructions": f"CUDA {torch.version.cuda}" if is_gpu else torch.backends.cpu.get_cpu_capability(),
+        "bfloat16": computes_bfloat16(where),
     }
 
 

@@ -8,6 +8,9 @@ Layout below the root:
     outputs/*.jsonl    completion records, written last: the hashes of each output's files
     scores/*.jsonl     a metric's scores of one track through one system
     failures/*.jsonl   units that failed and why, a record for each attempt
+    origins/*.jsonl    what each unit was: everything that makes it again
+    systems/ID.json    what each system was: its identity, its resolved config, the files that it was made from
+    invalidated/*.jsonl  units that a person has declared worthless, with who and why
     left_out/*.jsonl   units of tracks that their system does not cover, as workers found
     slurm/             what was handed to Slurm, and its logs (benchmarks/run/slurm/submissions.py)
     runs/RUN.json      provenance: code, versions, machine
@@ -24,14 +27,17 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from omegaconf import OmegaConf
 
 from benchmarks.identity import canonical, digest, short
 from benchmarks.notices import warn
+from benchmarks.plan.systems import SystemSpec
 from benchmarks.plan.units import WorkUnit
 from benchmarks.store.journal import Journal, Record
 from benchmarks.store.lease import Leases
@@ -71,11 +77,23 @@ class Store:
         self._scores = Journal(self.root / "scores", ("key", "outputs"))
         self._failures = Journal(self.root / "failures", ("unit", "attempt", "error", "message"))
         self._left_out = Journal(self.root / "left_out", ("unit",))
-        self._journals = (self._outputs, self._scores, self._failures, self._left_out)
+        self._origins = Journal(self.root / "origins", ("unit", "system", "seed"))
+        self._invalidated = Journal(self.root / "invalidated", ("unit", "when", "who", "why", "undo"))
+        self._journals = (
+            self._outputs,
+            self._scores,
+            self._failures,
+            self._left_out,
+            self._origins,
+            self._invalidated,
+        )
+        self._runs: dict[str, dict[str, Any]] = {}  # provenance that was read
+        self._made: dict[str, Record] = {}  # the origins of outputs that are written and not yet recorded
         self.outputs: dict[str, Output] = {}
         self.scores: dict[str, Record] = {}
         self.failures: dict[str, Record] = {}
         self.left_out: set[str] = set()
+        self.invalidated: dict[str, Record] = {}
 
     def __reduce__(self) -> tuple[type["Store"], tuple[Path]]:
         """Pickled as its path alone: another process reads the records itself."""
@@ -91,7 +109,37 @@ class Store:
         for record in self._failures.refresh():
             self.failures[record["unit"]] = record
         self.left_out.update(record["unit"] for record in self._left_out.refresh())
+        for record in self._invalidated.refresh():
+            self._take(record)
         return self
+
+    def _take(self, record: Record) -> None:
+        self.invalidated.pop(record["unit"], None)
+        if not record["undo"]:
+            self.invalidated[record["unit"]] = record
+
+    def invalidate(self, units: Iterable[str], who: str, why: str, undo: bool = False) -> None:
+        """Declare units worthless, or that they are not: tables leave out and count what was made of them. Nothing is deleted."""
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        records = [{"unit": unit, "when": when, "who": who, "why": why, "undo": undo} for unit in units]
+        self._invalidated.append(records)
+        for record in records:
+            self._take(record)
+
+    def is_invalidated(self, unit: WorkUnit) -> Record | None:
+        """The record that declares a unit worthless, or something that it is made of; None if there is none."""
+        if not self.invalidated:
+            return None
+        found = (self.is_invalidated(each) for each in unit.inputs)
+        return self.invalidated.get(unit.id) or next(filter(None, found), None)
+
+    def origins(self) -> dict[str, Record]:
+        """Of every unit that was ever recorded: its system, excerpt, seeds, what it was made of, and by which run. Reads them anew."""
+        return {record["unit"]: record for record in Journal(self._origins.folder, self._origins.fields).refresh()}
+
+    def system(self, system: str) -> Record:
+        """What a system was: ``name``, ``identity``, ``config`` and ``files``; ``IntegrityError`` if that is gone or damaged."""
+        return _read_sealed(self.root / "systems" / f"{system}.json")
 
     def leases(self) -> Leases:
         """Fresh leases, to be used as a context manager."""
@@ -112,14 +160,29 @@ class Store:
                 audio.write(temporary / f"{stem}.wav", samples[None], rate)
             files = tuple(audio.file_sha256(temporary / f"{stem}.wav") for stem in unit.system.outputs)
             output = Output(unit.id, files, round(seconds, 6), stems.nbytes, device, run)
-            sidecar = _sidecar(unit, output, [self.outputs[each.id] for each in unit.inputs])
-            (temporary / "unit.json").write_text(canonical(sidecar) + "\n")
+            origin = _origin(unit, output, [self.outputs[each.id] for each in unit.inputs])
+            (temporary / "unit.json").write_text(canonical(origin) + "\n")
             shutil.rmtree(folder, ignore_errors=True)  # of an attempt that was never recorded
             temporary.rename(folder)
             _sync(folder.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+        self._keep_system(unit.system)
+        self._made[unit.id] = origin
         return output
+
+    def _keep_system(self, system: SystemSpec) -> None:
+        path = self.root / "systems" / f"{system.id}.json"
+        if not path.exists():
+            content = {
+                "name": system.name,
+                "identity": json.loads(system.identity),
+                "config": OmegaConf.to_container(system.config, resolve=True),
+                "files": dict(system.files),
+            }
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with audio.atomic(path) as temporary:
+                temporary.write_text(_sealed(content) + "\n")
 
     def record_outputs(self, outputs: Iterable[Output]) -> None:
         """Declare outputs done.
@@ -138,6 +201,8 @@ class Store:
                     f"unit {short(output.unit)} came out otherwise than when it was scored (not deterministic, or another device "
                     "or library); score all metrics in one run, or keep_audio=float32, or another store=DIR"
                 )
+        origins = [self._made.pop(output.unit, None) for output in outputs]
+        self._origins.append(origin for origin in origins if origin)  # first: an output that counts has its origin
         self._outputs.append(_output_record(output) for output in outputs)
         self.outputs.update({output.unit: output for output in outputs})
 
@@ -270,11 +335,16 @@ class Store:
 
     def run(self, run: str) -> dict[str, Any]:
         """The provenance that ``record_run`` kept."""
-        path = self.root / "runs" / f"{run}.json"
-        try:
-            return json.loads(path.read_text())
-        except (FileNotFoundError, ValueError):
-            raise IntegrityError(f"{path}: provenance of recorded work is gone or damaged; restore the file") from None
+        if run not in self._runs:
+            path = self.root / "runs" / f"{run}.json"
+            try:
+                provenance: dict[str, Any] = json.loads(path.read_text())
+            except (FileNotFoundError, ValueError):
+                provenance = {}
+            if digest(provenance) != run:
+                raise IntegrityError(f"{path}: provenance of recorded work is gone or damaged; restore the file")
+            self._runs[run] = provenance
+        return self._runs[run]
 
     def compact(self) -> None:
         """Merge the small files that finished batches left behind, unless another process is at it."""
@@ -293,18 +363,39 @@ def _output_record(output: Output) -> Record:
     return {name: getattr(output, name) for name in Output.__slots__}
 
 
-def _sidecar(unit: WorkUnit, output: Output, inputs: Sequence[Output]) -> dict[str, Any]:
+def _origin(unit: WorkUnit, output: Output, inputs: Sequence[Output]) -> Record:
+    """Everything that makes a unit again, together with the records of its system and its run."""
     return {
-        "system": {"name": unit.system.name, "id": unit.system.id, "identity": unit.system.identity},
+        "system": unit.system.id,
+        "name": unit.system.name,
         "track": unit.excerpt.track,
         "start": unit.excerpt.start,
         "length": unit.excerpt.length,
-        "seed": unit.seed,
+        "excerpt": unit.excerpt.id,
+        "base": unit.base,
         "replicate": unit.replicate,
+        "seed": unit.seed,
         "inputs": [{"unit": each.unit, "sha256": each.sha256} for each in inputs],
         "elsewhere": [[each.track, each.start] for each in unit.elsewhere],
         **_output_record(output),
     }
+
+
+def _sealed(content: Record) -> str:
+    """Canonical JSON with a checksum."""
+    return canonical({**content, "sha256": digest(content)})
+
+
+def _read_sealed(path: Path) -> Record:
+    """What ``_sealed`` wrote; ``IntegrityError`` for anything else."""
+    try:
+        content: Record = json.loads(path.read_text())
+        intact = content.pop("sha256") == digest(content)
+    except (OSError, ValueError, KeyError, AttributeError):
+        intact = False
+    if not intact:
+        raise IntegrityError(f"{path}: gone or damaged; restore the file")
+    return content
 
 
 def _sha256(embeddings: Floats) -> str:

@@ -9,8 +9,11 @@ from benchmarks.tables.table import Table
 FIELDS = (
     *("kind", "name", "system", "label", "family", "group", "signature", "column"),
     *("value", "low", "high", "tracks", "expected", "windows", "p", "p_floor", "best", "reason"),
-    *("citation", "known", "dataset"),
+    *("citation", "known", "dataset", "run_digest"),
 )
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes for the beginning of a formula, and runs."""
 
 
 def render(table: Table) -> str:
@@ -19,5 +22,10 @@ def render(table: Table) -> str:
     # what is left out, units, is in the JSON
     writer = csv.DictWriter(text, FIELDS, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(records(table))
+    writer.writerows({name: _harmless(value) for name, value in record.items()} for record in records(table))
     return text.getvalue()
+
+
+def _harmless(value: object) -> object:
+    """A text that a spreadsheet would run as a formula with the apostrophe that keeps it a text; numbers as they are."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

@@ -49,6 +49,7 @@ def records(table: Table) -> Iterator[dict[str, Any]]:
             "system": row.system,
             "units": row.units,
             "dataset": table.dataset,
+            "run_digest": table.run_digest,
         }
         for group, in_group in zip(table.groups, row.cells, strict=True):
             for column, cell in zip(group.columns, in_group, strict=True):

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from benchmarks.tables.table import Table
 from gmsdi.errors import BadInputError
 
-FORMAT = 3
+FORMAT = 4
 """Raised with every change to the fields of a table."""
 
 

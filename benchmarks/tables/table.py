@@ -75,8 +75,9 @@ class Group:
 class MeasuredRow:
     """A system. ``cells[g][c]`` is in group ``g`` and column ``c`` of that group.
 
-    ``units`` are the ids of the work units behind the row, ``scores`` the keys of the store's scores of them, ``notes`` what a reader
-    must know of it (failed units, other code).
+    ``units`` are the ids of the work units behind the row, ``scores`` the keys of the store's scores of them, ``runs`` the provenance
+    of both, ``notes`` what a reader must know of it (failed units, other code). ``invalidated`` tracks are missing because a person
+    has declared their outputs worthless.
     """
 
     name: str
@@ -89,6 +90,8 @@ class MeasuredRow:
     units: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     scores: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
+    invalidated: int = 0
     seconds: float | None = None  # that a chunk took on average, on whatever machines made the row; for the JSON alone
 
     @property
@@ -140,6 +143,8 @@ class Table:
     reported: ReportedSection | None = None
     provenance: dict | None = None
     statistics: str = ""  # the signature of intervals and tests
+    seed: int = 0  # of the noise of every excerpt
+    run_digest: str = ""  # over excerpts, outputs and signatures: tables that have the same are one result
     pieces: str = "windows"  # what tracks were cut into to be measured
 
     @property

@@ -1,5 +1,7 @@
 """What every medium says, and in the same words: titles, numbers, marks, footnotes and the sentences around a table."""
 
+import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -56,8 +58,10 @@ def blocks(table: Table) -> Iterator[tuple[str, tuple[MeasuredRow, ...]]]:
 
 
 def count(counted: Measured | MeasuredRow) -> str:
-    """How many songs a cell or a row stands on: "20", or "12/20" where some are missing."""
-    return f"{counted.tracks}/{counted.expected}" if counted.tracks < counted.expected else f"{counted.tracks}"
+    """How many songs a cell or a row stands on: "20", or "12/20" where some are missing; a row also says how many are invalidated."""
+    number = f"{counted.tracks}/{counted.expected}" if counted.tracks < counted.expected else f"{counted.tracks}"
+    invalidated = counted.invalidated if isinstance(counted, MeasuredRow) else 0
+    return f"{number}, {invalidated} invalidated" if invalidated else number
 
 
 def partial(cell: Measured) -> str:
@@ -66,11 +70,18 @@ def partial(cell: Measured) -> str:
 
 
 def signatures(table: Table) -> dict[str, str]:
-    """Each signature once, with the titles of the groups that have it."""
+    """Each signature once, after its short form, with the titles of the groups that have it; and that of intervals and tests."""
     titles: dict[str, list[str]] = {}
     for group in table.groups:
         titles.setdefault(group.signature, []).append(group.title)
-    return {signature: "; ".join(of_them) for signature, of_them in titles.items()}
+    if table.statistics:
+        titles[table.statistics] = ["intervals and tests"]
+    return {f"{short(signature)} = {signature}": "; ".join(of_them) for signature, of_them in titles.items()}
+
+
+def short(signature: str) -> str:
+    """What stands for a signature in a text: its first word, and the first digits of its sha256."""
+    return f"{re.split(r'[|:]', signature)[0]}#{hashlib.sha256(signature.encode()).hexdigest()[:8]}"
 
 
 def warning(table: Table) -> str:
@@ -96,6 +107,8 @@ def sentences(table: Table) -> Iterator[str]:
     if any(cell.p_floor is not None for cell in cells):
         floor = table.label(table.floor)
         yield f"{ABOVE} better than {floor}: one-sided p < {SIGNIFICANT}. Numbers without it may be no better than those of {floor}."
+    if table.run_digest:
+        yield f"Seed {table.seed}. Result {table.run_digest[:16]}: of the same digest are the same excerpts, outputs and signatures."
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from benchmarks.data.dataset import read_stems
 from benchmarks.perf.literal import literal
 from benchmarks.run.configured import described, job_of
 from benchmarks.run.score import from_json
+from benchmarks.store.journal import Journal
 from benchmarks.store.provenance import provenance
 from benchmarks.store.store import Store
 from benchmarks.tables.table import COLUMNS, MeasuredRow, Table
@@ -373,3 +374,110 @@ def test_the_headline_of_a_row_has_the_means_that_the_table_shows(home: Path, ma
         msdm, active = (group[-1].value for group in row.cells)
         assert headline(system, job) == f"{row.name}: msdm {msdm:.2f} dB, active {active:.2f} dB, mean of the stems"
     assert headline(job.plan.systems[0], replace(job, store=Store(home / "none"))) == ""
+
+
+# A number that cannot be wrong about itself
+
+
+def test_a_score_that_was_edited_is_never_shown(home: Path, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ten dB more for the mixture."""
+    (segment, *_) = sorted((copy / "scores").glob("*.jsonl"))
+    segment.write_text(segment.read_text().replace("[0.0,", "[10.0,", 1))
+    assert cli.main(["table", *overrides(home, f"store={copy}")]) == 2
+    assert f"{segment}: damaged, line 1 is not what was written" in capsys.readouterr().err
+
+
+def test_the_digest_of_a_result_is_that_of_its_excerpts_outputs_and_signatures(
+    home: Path, tmp_path: Path, made: Callable[..., Table]
+) -> None:
+    """Another store, made in other batches, has the same; another metric, song or output another."""
+    before = made()
+    assert len(before.run_digest) == 64
+    assert cli.main(["run", *overrides(home, f"store={tmp_path / 'again'}", "batch_size=1")]) == 0
+    assert made(f"store={tmp_path / 'again'}").run_digest == before.run_digest
+    assert made("systems.folder.label=Other").run_digest == before.run_digest
+    other = {
+        made("metrics.si_sdri.eps=1e-7").run_digest,
+        made("system=[mixture]").run_digest,
+        made("seed=1").run_digest,
+    }
+    assert len(other | {before.run_digest}) == 4
+    outputs = Journal(tmp_path / "again" / "outputs")
+    record = next(record for record in outputs.refresh() if record["unit"] == row(before, "folder").units[0])
+    outputs.append([{**record, "files": ["0" * 64] * 4}])
+    assert made(f"store={tmp_path / 'again'}").run_digest != before.run_digest
+
+
+def test_a_row_names_its_runs_and_a_table_its_seed(home: Path, made: Callable[..., Table]) -> None:
+    table = made()
+    known = {path.stem for path in (home / "store" / "runs").iterdir()}
+    assert all(measured.runs and set(measured.runs) <= known for measured in table.rows)
+    assert (table.seed, made("seed=7").seed) == (0, 7)
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("versions", {"torch": "1.0"}),
+        ("machine", {"processor": "another"}),
+        ("machine", {"bfloat16": None}),
+        ("machine", {"instructions": "AVX2"}),
+    ],
+)
+def test_a_row_that_was_made_on_different_machines_says_so(
+    copy: Path, made: Callable[..., Table], part: str, change: dict[str, str | None]
+) -> None:
+    store = Store(copy).refresh()
+    before = store.run(next(iter(store.outputs.values())).run)
+    ((key, value),) = change.items()
+    value = value if value is not None else not before[part][key]
+    run = store.record_run({**before, part: {**before[part], key: value}})
+    mixture = row(made(), "mixture").units
+    store.record_outputs([replace(store.outputs[mixture[0]], run=run)])
+    table = made(f"store={copy}")
+    (note,) = row(table, "mixture").notes
+    assert note.startswith("made on ") and " and on " in note
+    assert row(table, "folder").notes == ()
+
+
+def test_an_invalidated_unit_takes_its_song_out_of_the_table_and_is_counted(
+    home: Path, copy: Path, made: Callable[..., Table], capsys: pytest.CaptureFixture[str]
+) -> None:
+    unit = row(made(), "folder").units[0]
+    store = f"store={copy}"
+    assert cli.main(["invalidate", unit[:9], "reason=bad memory", "author=Ann", store]) == 0
+    found = row(made(store), "folder")
+    assert (found.tracks, found.expected, found.invalidated, unit in found.units) == (2, 3, 1, False)
+    assert any(note.startswith("1 of 3 songs invalidated: bad memory (Ann, 2") for note in found.notes)
+    assert (row(made(store), "mixture").tracks, made(store).partial) == (3, True)
+    files = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    assert cli.main(["run", *overrides(home, store)]) == 0  # nothing is made again
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == files
+    capsys.readouterr()
+    assert cli.main(["table", *overrides(home, store, f"out={copy}")]) == 2
+    assert "2/3, 1 invalidated" in (copy / "separation.md").read_text()
+    assert cli.main(["invalidate", unit, "reason=it was not", "undo=true", store]) == 0
+    assert row(made(store), "folder") == row(made(), "folder")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["0123456", "reason=x"], "is shorter than 8 digits"),
+        (["zzzzzzzzz", "reason=x"], "fits 0 units"),
+        (["0123456789"], 'give units and reason="…"'),
+        (["0123456789", "reason= "], 'give units and reason="…"'),
+        (["0123456789", "resaon=x"], "did you mean reason?"),
+        (["0123456789", "reason=x", "undo=maybe"], "true or false"),
+    ],
+)
+def test_what_cannot_be_invalidated_is_one_line(
+    copy: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["invalidate", *words, f"store={copy}"]) == 4
+    assert said in capsys.readouterr().err
+
+
+def test_two_rows_of_one_label_are_refused(made: Callable[..., Table]) -> None:
+    with pytest.raises(BadInputError, match="two systems are called 'Same'; give one another name"):
+        made("systems.mixture.label=Same", "systems.folder.label=Same")

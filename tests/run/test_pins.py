@@ -88,7 +88,7 @@ def units_of(root: Path, name: str) -> list[str]:
     """The ids of the recorded units of a system, by its name in their sidecars."""
     store = Store(root / "store").refresh()
     sidecars = {unit: json.loads((store.audio_folder(unit) / "unit.json").read_text()) for unit in store.outputs}
-    return [unit for unit, sidecar in sidecars.items() if sidecar["system"]["name"] == name]
+    return [unit for unit, sidecar in sidecars.items() if sidecar["name"] == name]
 
 
 @pytest.mark.parametrize("late", [False, True])

@@ -146,3 +146,32 @@ def test_a_damaged_segment_is_named(tmp_path, damage):
     segment.write_bytes(damage)
     with pytest.raises(IntegrityError, match=segment.name):
         list(Journal(tmp_path).refresh())
+
+
+def edit(lines):
+    return [lines[0].replace('"n":0', '"n":9'), *lines[1:]]
+
+
+@pytest.mark.parametrize(
+    ("tamper", "said"),
+    [
+        (edit, "line 1 is not what was written"),
+        (lambda lines: [lines[0].replace('"n":0', '"n": 0'), *lines[1:]], "line 1 is not what was written"),
+        (lambda lines: [*lines[:2], lines[2].replace('"sum":"', '"sum":"f')[:-3] + '"}', *lines[3:]], "line 3 is not"),
+        (lambda lines: [lines[1], lines[0], *lines[2:]], "lines are missing or in another order"),
+        (lambda lines: [*lines[:1], *lines[2:]], "lines are missing or in another order"),
+        (lambda lines: [lines[0], *lines], "lines are missing or in another order"),
+        (lambda lines: lines[:-1], "lines are missing or in another order"),
+        (lambda lines: [*lines, lines[-1]], "line 4 is not what was written"),
+    ],
+)
+def test_what_was_edited_moved_or_taken_out_is_found(tmp_path, tamper, said):
+    Journal(tmp_path).append([{"n": n} for n in range(3)])
+    (segment,) = tmp_path.iterdir()
+    segment.write_text("\n".join(tamper(segment.read_text().splitlines())) + "\n")
+    for use in (
+        lambda: list(Journal(tmp_path).refresh()),
+        lambda: (Journal(tmp_path).append([{"n": 5}]), Journal(tmp_path).compact()),
+    ):
+        with pytest.raises(IntegrityError, match=f"{segment.name}: damaged, {said}.*; remove the file"):
+            use()

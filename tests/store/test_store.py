@@ -9,13 +9,15 @@ import torch
 from omegaconf import OmegaConf
 
 from benchmarks.data.msdm_layout import MsdmLayout
+from benchmarks.identity import digest
 from benchmarks.metrics.si_sdr import SiSDR
 from benchmarks.plan.systems import resolve
-from benchmarks.plan.units import Protocol, make_plan
+from benchmarks.plan.units import Protocol, make_plan, make_unit
 from benchmarks.run.job import Job
 from benchmarks.run.launch import Local
 from benchmarks.run.score import score
 from benchmarks.run.todo import missing_units
+from benchmarks.store.journal import Journal
 from benchmarks.store.store import Store, open_store
 from gmsdi import SAMPLE_RATE, STEMS, audio
 from gmsdi.errors import BadInputError, IntegrityError
@@ -86,8 +88,50 @@ def test_records_and_samples_come_back_as_they_were(store, unit, stems):
 def test_a_sidecar_says_what_an_output_is(store, unit, stems):
     output = write(store, unit, stems)
     said = json.loads((store.audio_folder(unit.id) / "unit.json").read_text())
-    assert (said["system"]["id"], said["track"], said["seed"]) == (unit.system.id, "Track0", unit.seed)
+    assert (said["system"], said["track"], said["seed"]) == (unit.system.id, "Track0", unit.seed)
     assert tuple(said["files"]) == output.files
+
+
+@pytest.mark.parametrize("keep_audio", ["float32", "flac", "false"])
+def test_everything_that_makes_a_unit_again_stays_whatever_audio_is_kept(job, keep_audio):
+    """From the records alone: the system from its config, the unit's id from what is recorded, and the seed of its noise."""
+    made = job(keep_audio)
+    Local().run(made)
+    store = Store(made.store.root).refresh()
+    for unit in made.plan.everything().values():
+        origin = store.origins()[unit.id]
+        kept = store.system(origin["system"])
+        assert digest(kept["identity"]) == origin["system"] == unit.system.id
+        again = resolve(kept["name"], OmegaConf.create({"label": "again", "separator": kept["config"]}))
+        assert again.id == unit.system.id
+        stretch = next(
+            excerpt
+            for track in made.plan.manifest.tracks
+            for excerpt in made.plan.protocol.excerpts(track)
+            if excerpt.id == origin["excerpt"]
+        )
+        same = make_unit(again, stretch, origin["base"], origin["replicate"])
+        assert (same.id, same.seed, stretch.start) == (unit.id, origin["seed"], origin["start"])
+        assert origin["run"] == store.outputs[unit.id].run
+
+
+def test_a_systems_record_that_was_edited_is_refused(store, unit, stems):
+    store.record_outputs([write(store, unit, stems)])
+    (path,) = (store.root / "systems").iterdir()
+    assert store.system(unit.system.id)["identity"] == json.loads(unit.system.identity)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"config": {"_target_": "baselines.bounds.Silence"}}))
+    with pytest.raises(IntegrityError, match=path.name):
+        store.system(unit.system.id)
+
+
+def test_a_unit_is_invalidated_until_it_is_said_to_count_again(store, unit, stems):
+    store.record_outputs([write(store, unit, stems)])
+    store.invalidate([unit.id], "ann", "bad memory")
+    again = Store(store.root).refresh()
+    assert again.is_invalidated(unit)["why"] == "bad memory" and again.has_output(unit.id)
+    again.compact()
+    again.invalidate([unit.id], "ann", "it was not", undo=True)
+    assert Store(store.root).refresh().is_invalidated(unit) is None
 
 
 def test_an_output_that_was_never_recorded_is_written_anew(store, unit, stems):
@@ -137,7 +181,7 @@ def test_what_audio_is_kept(job, keep_audio, kept):
     made = job(keep_audio)
     Local().run(made)
     folders = {path.relative_to(made.store.root).parts[0] for path in files(made.store.root)}
-    assert folders == {"outputs", "scores", *kept}
+    assert folders == {"outputs", "scores", "origins", "systems", *kept}
 
 
 def test_audio_that_was_dropped_is_made_again_for_another_metric(job):
@@ -208,9 +252,8 @@ def test_scores_come_back_as_they_were_after_compaction(store):
 
 @pytest.mark.parametrize("kind", ["outputs", "scores", "failures", "left_out"])
 def test_a_record_that_lacks_a_field_is_named(store, kind):
-    (store.root / kind).mkdir(parents=True)
-    (store.root / kind / "1-a.jsonl").write_text('{"seconds":1}\n')
-    with pytest.raises(IntegrityError, match=f"{kind}/1-a.jsonl: damaged; remove the file"):
+    Journal(store.root / kind).append([{"seconds": 1}])
+    with pytest.raises(IntegrityError, match=rf"{kind}/.*: damaged, of another version; remove the file"):
         store.refresh()
 
 
@@ -223,9 +266,10 @@ def test_the_provenance_of_a_run_is_kept_once(store):
 
 def test_damaged_provenance_is_named(store):
     path = store.root / "runs" / f"{store.record_run({'commit': 'abc'})}.json"
-    path.write_text("{")
-    with pytest.raises(IntegrityError, match=path.name):
-        store.run(path.stem)
+    for text in ("{", '{"commit":"abd"}'):
+        path.write_text(text)
+        with pytest.raises(IntegrityError, match=path.name):
+            Store(store.root).run(path.stem)
 
 
 def test_a_store_that_cannot_be_written_to_is_refused(tmp_path):
