@@ -195,7 +195,8 @@ def _row(
 ) -> MeasuredRow:
     own = scores[system.id]
     against, below = (scores[other.id] if other and other.id != system.id else None for other in (baseline, floor))
-    cells = tuple(_cells(group, metrics[group.metric], own, against, below, len(plan.tracks)) for group in groups)
+    expected = 0 if system.lacks else len(plan.tracks)
+    cells = tuple(_cells(group, metrics[group.metric], own, against, below, expected, system.lacks) for group in groups)
     scored = {track for records in own.values() for track in records}
     units = [
         unit for each in system.best_of or (system,) for unit in plan.of_system(each) if unit.excerpt.track in scored
@@ -207,7 +208,7 @@ def _row(
         system=system.id,
         cells=cells,
         tracks=min(len(records) for records in own.values()),
-        expected=len(plan.tracks),
+        expected=expected,
         units=tuple(unit.id for unit in units),
         notes=tuple(notes_of(system, own, plan, metrics, store, provenance)),
         scores=keys_of(own),
@@ -234,7 +235,13 @@ def seconds_of(units: Sequence[WorkUnit], store: Store) -> float | None:
 
 
 def _cells(
-    group: ColumnGroup, metric: Metric, own: Scores, against: Scores | None, below: Scores | None, expected: int
+    group: ColumnGroup,
+    metric: Metric,
+    own: Scores,
+    against: Scores | None,
+    below: Scores | None,
+    expected: int,
+    lacks: str,
 ) -> tuple[Measured, ...]:
     """The cells of one row under one group: the stems and their mean.
 
@@ -242,7 +249,7 @@ def _cells(
     """
     tracks = sorted(own[group.metric])
     if not tracks:
-        nothing = Measured(None, None, None, 0, expected, 0, reason="nothing is scored yet")
+        nothing = Measured(None, None, None, 0, expected, 0, reason=lacks or "nothing is scored yet")
         return (nothing,) * len(COLUMNS)
     columns = _columns(own, group, tracks)
     statistics = TrackStatistics.of(columns, metric.pooling)

@@ -3,7 +3,7 @@
 import functools
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -41,7 +41,7 @@ class SystemSpec:
     stems: tuple[str, ...] = STEMS  # those that it separates, or generates
     task: Task | None = None  # of a generator; one row of a table has a system for each task
     row: str = ""  # the node of ``systems`` that it was made from
-    lacks: str = ""  # why it cannot do its task
+    lacks: str = ""  # why it cannot do its task, or must not
     borrows: Source | None = None  # see ``Generator.borrows``
     family: str = ""  # the block of rows that tables show it in
     files: Mapping[str, str] = field(
@@ -192,7 +192,7 @@ def _made_of(
         raise BadInputError(f"system {name}: {error}") from None
     inputs = tuple(Input(other(of), replicate) for of, replicate in derived.inputs)
     _require_replicates(name, inputs)
-    _require_chosen_among(name, derived.chosen_among, other)
+    lacks = _chosen_among_others(name, derived.chosen_among, other) or _lacks([each.system for each in inputs])
     identity = {"class": _path(target), "is": own, "inputs": [[each.system.id, each.replicate] for each in inputs]}
     return SystemSpec(
         name,
@@ -203,6 +203,7 @@ def _made_of(
         inputs,
         derived,
         stems=derived.stems([each.system.stems for each in inputs]),
+        lacks=lacks,
         reads_places=any(each.system.reads_places for each in inputs),
     )
 
@@ -215,7 +216,21 @@ def _best_of(
     identity = {"class": _path(target), "members": [member.id for member in members]}
     stems = tuple(stem for stem in STEMS if all(stem in member.stems for member in members))
     label = str(node.label)
-    return SystemSpec(name, label, digest(identity), canonical(identity), config, stems=stems, best_of=members)
+    return SystemSpec(
+        name,
+        label,
+        digest(identity),
+        canonical(identity),
+        config,
+        stems=stems,
+        lacks=_lacks(members),
+        best_of=members,
+    )
+
+
+def _lacks(systems: Iterable[SystemSpec]) -> str:
+    """Why a system cannot be made of others; "" if it can."""
+    return next((f"{each.name} {each.lacks}" for each in systems if each.lacks), "")
 
 
 def _family(node: DictConfig) -> str:
@@ -257,15 +272,16 @@ def _require_replicates(name: str, inputs: tuple[Input, ...]) -> None:
             )
 
 
-def _require_chosen_among(name: str, among: Mapping[str, str], other: Other) -> None:
-    """Raise for a choice that was made among other systems than those that have these names now."""
+def _chosen_among_others(name: str, among: Mapping[str, str], other: Other) -> str:
+    """What is wrong if a choice was made among other systems than those that have these names now; "" if nothing is."""
     for member, then in among.items():
         if (now := other(member).id) != then:
-            raise BadInputError(
-                f"system {name}: was chosen among another {member} ({short(then)}, not {short(now)}), of other weights or settings; "
-                f"choose again with `gmsdi tune system=[{','.join(among)}] tuned=NAME` and the same overrides, and give "
-                f"systems.{name}.separator.choice=results/tuned/NAME.yaml; or leave it out of system=[…]"
+            return (
+                f"was chosen among another {member} ({short(then)}, not {short(now)}), of other weights or settings; choose again with "
+                f"`gmsdi tune system=[{','.join(among)}] tuned=NAME` and the same overrides, then give "
+                f"systems.{name}.separator.choice=results/tuned/NAME.yaml"
             )
+    return ""
 
 
 def _located(node: Any) -> Any:

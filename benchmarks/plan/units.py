@@ -125,6 +125,8 @@ def make_plan(manifest: DatasetManifest, protocol: Protocol, systems: Sequence[S
                 make_unit(system, excerpt, seed, elsewhere=_elsewhere(system, tracks, place, excerpt, protocol))
                 for excerpt in wanted
             )
+    if not units and (lacking := next((system for system in systems if system.lacks), None)):
+        raise BadInputError(f"system {lacking.name} {lacking.lacks}")
     if not units:
         raise BadInputError(
             f"{manifest.title} {manifest.split}: no track holds a chunk of {protocol.chunk / manifest.rate:.2f} s, "

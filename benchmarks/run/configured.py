@@ -10,6 +10,7 @@ from benchmarks.data.dataset import Dataset
 from benchmarks.device import chosen
 from benchmarks.metrics.judges import Judge
 from benchmarks.metrics.scores import Metric
+from benchmarks.notices import warn
 from benchmarks.plan.systems import resolve_all
 from benchmarks.plan.tasks import Task, tasks_of
 from benchmarks.plan.units import make_plan
@@ -26,6 +27,9 @@ def carry_out(config: DictConfig, headline: Headline | None = None) -> tuple[Job
     launcher: Launcher = build(config.launcher)
     job = replace(job_of(config, open_store(config.store)), headline=headline, config=show(config))
     job = replace(job, run=job.store.record_run(provenance(chosen(job.device), job.modules)))
+    for system in job.plan.systems:
+        if system.lacks and not system.task:  # what a generator cannot do is usual, and said in its cells
+            warn(f"{system.name} {system.lacks}; its row stays empty")
     failures = launcher.run(job)
     job.store.compact()
     return job, failures

@@ -565,12 +565,13 @@ def test_a_choice_says_nothing_of_other_systems_than_those_it_was_made_among(cho
     systems = {"a": noisy(), "b": noisy(variant=1)}
     specs(**systems, both=ensemble(path, "a", "b"))
     assert "rows" in yaml.safe_load(Path(path).read_text())
+    assert [spec.lacks for spec in specs(**systems, both=ensemble(path, "a", "b"))] == ["", "", ""]
     for other in ({"a": noisy(variant=2)}, {"b": noisy(variant=2)}):
-        with pytest.raises(BadInputError) as raised:
-            specs(**{**systems, **other}, both=ensemble(path, "a", "b"))
+        found = specs(**{**systems, **other}, both=ensemble(path, "a", "b"), more=mean("both", 1))
         (name,) = other
-        assert f"system both: was chosen among another {name} (" in str(raised.value)
-        assert "`gmsdi tune system=[a,b] tuned=NAME`" in str(raised.value)
+        assert found[2].lacks.startswith(f"was chosen among another {name} (")
+        assert "`gmsdi tune system=[a,b] tuned=NAME`" in found[2].lacks
+        assert found[3].lacks.startswith("both was chosen among another")
     with pytest.raises(BadInputError, match=r"add b to system="):
         specs(a=noisy(), both=ensemble(path, "a", "b"))
 
@@ -580,6 +581,16 @@ def test_a_choice_without_its_candidates_is_refused(tmp_path):
     path.write_text("choice: {bass: a, drums: a, guitar: a, piano: a}\nrows: []")
     with pytest.raises(BadInputError, match="does not record which a were compared"):
         specs(a=noisy(), both=ensemble(str(path), "a"))
+
+
+def test_a_refused_row_is_empty_says_why_and_stops_no_other(job, choose):
+    path = choose("a", "b")
+    job(a=noisy(), b=noisy(variant=1), both=ensemble(path, "a", "b"))  # notes whom it was made among
+    made = job(a=noisy(), b=noisy(variant=2), both=ensemble(path, "a", "b"))
+    assert Local().run(made) == {}
+    assert {unit.system.name for unit in made.plan.everything().values()} == {"a", "b"}
+    with pytest.raises(BadInputError, match="system both was chosen among another b"):
+        make_plan(made.plan.manifest, made.plan.protocol, [spec_of(made, "both")], 0)
 
 
 # Through the command line
