@@ -90,16 +90,15 @@ class Journal:
             *lines, last = segment.read_text(encoding="utf-8").removesuffix("\n").split("\n")
         except UnicodeDecodeError:
             raise _damaged(segment) from None
-        for number, line in enumerate(lines, start=1):
-            if not _is_sealed(line):
-                raise _damaged(segment, f", line {number} is not what was written")
-        if not lines or last != _seal_of(lines):
-            raise _damaged(segment, ", lines are missing or in another order")
+        if not lines or last != _seal_of(lines):  # else each line is what was written, too
+            edited = next((number for number, line in enumerate(lines, start=1) if not _is_sealed(line)), None)
+            how = f"line {edited} is not what was written" if edited else "lines are missing or in another order"
+            raise _damaged(segment, f", {how}")
         return lines
 
     def _records(self, segment: Path) -> list[Record]:
         """The records of a segment."""
-        records: list[Record] = [json.loads(line) for line in self._lines(segment)]
+        records: list[Record] = json.loads(f"[{','.join(self._lines(segment))}]")
         for record in records:
             del record[SUM]
         if not all(self.fields <= record.keys() for record in records):

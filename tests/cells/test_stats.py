@@ -181,19 +181,18 @@ def test_equal_tracks_have_an_interval_without_width() -> None:
 
 @pytest.mark.parametrize("world", ["normal", "skewed", "heavy tails"])
 def test_intervals_and_tests_of_few_songs_keep_what_the_study_found(world: str) -> None:
-    """200 trials; the study's rates are 93 % and 5 % or better, and 4 standard errors of 200 trials are 7.2 % and 6.2 %."""
+    """200 trials; the study's rates are 92 % and 5 % or better, and 4 standard errors of 200 trials are 7.7 % and 6.2 %."""
     rates = coverage.scores(world, FEWEST, 200, np.random.default_rng(7))
-    assert rates.covered >= 0.93 - 0.072
+    assert rates.covered >= 0.92 - 0.077
     assert rates.type_1 <= 0.05 + 0.062
 
 
 def test_the_study_says_from_how_many_songs_on_an_interval_is_printed() -> None:
-    """93 % or more, but for a standard error, from so many songs on, wherever no fifth of the songs is far off the others."""
+    """92 % or more, but for two standard errors, from so many songs on; of FAD and KAD where no fifth of the songs is far off the others."""
     found = pd.read_csv(SHIPPED / "results" / "reference" / "figures" / "coverage.csv")
-    enough = found[(found.songs >= FEWEST) & (found.world != "outliers")]
+    enough = found[(found.songs >= FEWEST) & ((found.world != "outliers") | (found.measure == "SI-SDRi"))]
     assert set(found.measure) == {"SI-SDRi", "FAD", "KAD"} and len(enough) >= 20
-    errors = np.sqrt(0.93 * 0.07 / enough.trials)
-    assert (enough.covered >= 0.93 - errors).all()
+    assert (enough.covered >= 0.92 - 2 * np.sqrt(0.92 * 0.08 / enough.trials)).all()
     assert (found.type_1 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / found.trials)).all()
 
 
