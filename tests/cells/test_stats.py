@@ -188,7 +188,7 @@ def test_intervals_and_tests_of_few_songs_keep_what_the_study_found(world: str) 
 
 
 def test_the_study_says_from_how_many_songs_on_an_interval_is_printed() -> None:
-    """92 % or more, but for two standard errors, from so many songs on; of FAD and KAD where no fifth of the songs is far off the others."""
+    """92 % or more, but for two standard errors; of FAD and KAD where no fifth of the songs is far off the others."""
     found = pd.read_csv(SHIPPED / "results" / "reference" / "figures" / "coverage.csv")
     enough = found[(found.songs >= FEWEST) & ((found.world != "outliers") | (found.measure == "SI-SDRi"))]
     assert set(found.measure) == {"SI-SDRi", "FAD", "KAD"} and len(enough) >= 20
