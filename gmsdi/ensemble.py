@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import yaml
 
-from gmsdi import STEMS
+from gmsdi import STEMS, files
 from gmsdi.errors import BadInputError, near, one_line
 from gmsdi.system import Derived
 
@@ -91,11 +91,11 @@ class BestPerStem:
 def _read_choice(path: Path, members: list[str]) -> tuple[dict[str, str], dict[str, str]]:
     """A member for every stem, and the id of every member; ``BadInputError`` for anything else."""
     remedy = f"make one: `gmsdi tune system=[{','.join(members)}] tuned=NAME`"
+    if not path.is_file():
+        raise BadInputError(f"{path}: there is no choice of systems here; {remedy}")
     try:
-        content = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise BadInputError(f"{path}: there is no choice of systems here; {remedy}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = yaml.safe_load(files.read(path)[0].decode())
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadInputError(f"{path}: {one_line(error)}; {remedy}") from None
     choice, rows = (content.get(key) if isinstance(content, dict) else None for key in ("choice", "rows"))
     if not isinstance(choice, dict) or set(choice) != set(STEMS):

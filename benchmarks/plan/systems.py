@@ -186,8 +186,10 @@ def _made_of(
 ) -> SystemSpec:
     """A derived system, and with it those that it is made of."""
     try:
-        derived: Derived = build(config)
-        own = target.identify(**arguments)
+        with files.noted() as pins:
+            own = target.identify(**arguments)
+        with files.pinned(pins):
+            derived: Derived = build(config)
     except BadInputError as error:
         raise BadInputError(f"system {name}: {error}") from None
     inputs = tuple(Input(other(of), replicate) for of, replicate in derived.inputs)

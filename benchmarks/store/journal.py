@@ -90,6 +90,10 @@ class Journal:
             *lines, last = segment.read_text(encoding="utf-8").removesuffix("\n").split("\n")
         except UnicodeDecodeError:
             raise _damaged(segment) from None
+        if f'"{SUM}":' not in last:
+            raise _damaged(
+                segment, ", or written by an older gmsdi, which had no checksums: then give another store=DIR"
+            )
         if not lines or last != _seal_of(lines):  # else each line is what was written, too
             edited = next((number for number, line in enumerate(lines, start=1) if not _is_sealed(line)), None)
             how = f"line {edited} is not what was written" if edited else "lines are missing or in another order"

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -112,8 +113,8 @@ def test_a_mode_that_fails_goes_no_further_and_stops_no_other():
             raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 3 GiB")
         return row(mode, batch)
 
-    modes = [mode for mode in gpu.MODES if mode.name in ("bf16", "bf16, compiled")]
-    found = list(gpu.sweep(modes, (1, 2, 4), measure))
+    modes = [replace(mode, batches=(1, 2, 4)) for mode in gpu.MODES if mode.name in ("bf16", "bf16, compiled")]
+    found = list(gpu.sweep(modes, measure))
     failure = gpu.Failure("bf16", 2, "OutOfMemoryError: CUDA out of memory. Tried to allocate 3 GiB")
     assert found == [row(modes[0], 1), failure, *(row(modes[1], batch) for batch in (1, 2, 4))]
 
@@ -123,7 +124,7 @@ def test_a_defect_is_no_failure_of_a_mode():
         raise TypeError("ours")
 
     with pytest.raises(TypeError):
-        list(gpu.sweep(gpu.MODES, (1,), measure))
+        list(gpu.sweep(gpu.MODES, measure))
 
 
 def test_lines_stand_under_their_headings():
