@@ -232,8 +232,8 @@ def _tell_changes(config: DictConfig, overrides: Sequence[Override]) -> None:
     """
     keys = {override.key_or_group: override for override in overrides if not override.is_delete()}
     for name, node in config.get("systems", {}).items():
-        if f"systems.{name}.label" in keys:
-            continue
+        if {f"systems.{name}.label", f"systems.{name}", "systems"} & keys.keys():
+            continue  # it is called what the user calls it
         plain: Any = OmegaConf.to_container(node, resolve=False)
         label = _absolute_references(plain.pop("label", ""), f"systems.{name}")
         settings = [f"systems.{name}.{key}" for key in plain if key != "family"] + _absolute_references(plain, "")

@@ -442,6 +442,7 @@ def flat(node: Any, key: str = "") -> dict[str, Any]:
         (["weights.msdm=other.safetensors"], "msdm-dirac", "MSDM, Dirac"),
         (["systems.msdm-dirac.label=Mine", "sampling.msdm.dirac.sampler.churn=7"], "msdm-dirac", "Mine"),
         (["seed=3", "batch_size=1"], "msdm-dirac", "MSDM, Dirac"),
+        (["+systems.mine={label: Mine, separator: {_target_: baselines.bounds.Mixture}}"], "mine", "Mine"),
     ],
 )
 def test_a_label_says_what_was_changed(overrides: list[str], name: str, label: str) -> None:
