@@ -11,6 +11,15 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
+from benchmarks.cells.found import (
+    Scores,
+    invalidated_tracks,
+    keys_of,
+    run_digest,
+    runs_of,
+    scores_of,
+    seconds_of,
+)
 from benchmarks.cells.measures import (
     FEWEST,
     INTERVAL,
@@ -23,19 +32,8 @@ from benchmarks.cells.measures import (
     p_value,
     signature,
 )
-from benchmarks.cells.separation import (
-    Scores,
-    invalidated_tracks,
-    keys_of,
-    left_out,
-    notes_of,
-    reported_rows,
-    require_labels,
-    run_digest,
-    runs_of,
-    scores_of,
-    seconds_of,
-)
+from benchmarks.cells.notes import left_out, notes_of, require_labels
+from benchmarks.cells.reported import reported_rows
 from benchmarks.cells.stats import holm
 from benchmarks.config import build
 from benchmarks.identity import digest

@@ -1,20 +1,16 @@
 """What a system *is*: its resolved config with all defaults, and the content of the files that the config names."""
 
-import functools
-import inspect
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
-from pathlib import Path
-from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.config import build, targets_of
 from benchmarks.identity import canonical, digest, short
+from benchmarks.plan.arguments import arguments_of, as_text, located, path_of
 from benchmarks.plan.tasks import Task
 from gmsdi import STEMS, files
 from gmsdi.ensemble import BestPerStem
@@ -117,7 +113,7 @@ def _resolve_generator(name: str, node: DictConfig, tasks: Sequence[Task]) -> It
     target, config, arguments = _read(name, node, "generator", Generator)
     with _blaming(name), files.noted() as pins:
         borrows = target.borrows(**arguments)
-        identity, about = {"class": _path(target), "is": target.identify(**arguments)}, target.describe(**arguments)
+        identity, about = {"class": path_of(target), "is": target.identify(**arguments)}, target.describe(**arguments)
     for task in tasks:
         of_task = {**identity, "stems": list(task.stems), "given": list(task.given)}
         yield SystemSpec(
@@ -166,7 +162,7 @@ Arguments = dict[str, Any]
 def _alone(name: str, node: DictConfig, target: Any, config: DictConfig, arguments: Arguments, _: Other) -> SystemSpec:
     """A separator."""
     with _blaming(name), files.noted() as pins:
-        identity = {"class": _path(target), "is": target.identify(**arguments)}
+        identity = {"class": path_of(target), "is": target.identify(**arguments)}
         about, stems = target.describe(**arguments), target.stems(**arguments)
     return SystemSpec(
         name,
@@ -195,7 +191,7 @@ def _made_of(
     inputs = tuple(Input(other(of), replicate) for of, replicate in derived.inputs)
     _require_replicates(name, inputs)
     lacks = _chosen_among_others(name, derived.chosen_among, other) or _lacks([each.system for each in inputs])
-    identity = {"class": _path(target), "is": own, "inputs": [[each.system.id, each.replicate] for each in inputs]}
+    identity = {"class": path_of(target), "is": own, "inputs": [[each.system.id, each.replicate] for each in inputs]}
     return SystemSpec(
         name,
         str(node.label),
@@ -215,7 +211,7 @@ def _best_of(
 ) -> SystemSpec:
     """What takes the best numbers of other systems."""
     members = tuple(map(other, arguments["members"]))
-    identity = {"class": _path(target), "members": [member.id for member in members]}
+    identity = {"class": path_of(target), "members": [member.id for member in members]}
     stems = tuple(stem for stem in STEMS if all(stem in member.stems for member in members))
     label = str(node.label)
     return SystemSpec(
@@ -248,9 +244,9 @@ def _read(name: str, node: DictConfig, key: str, kinds: Any) -> tuple[Any, DictC
         target = get_class(config._target_)
         if not issubclass(target, kinds):
             raise BadInputError(f"{target.__name__} is no {key} (gmsdi/system.py)")
-        given = _located(OmegaConf.to_container(config, resolve=True))
+        given = located(OmegaConf.to_container(config, resolve=True))
         arguments = {name: value for name, value in given.items() if name != "_target_"}
-        return target, OmegaConf.create(_as_text(given)), _arguments(target, arguments)
+        return target, OmegaConf.create(as_text(given)), arguments_of(target, arguments)
     except (ImportError, ValueError, BadInputError) as error:
         raise BadInputError(f"system {name}: {one_line(error)}; see configs/system/{name}.yaml") from None
 
@@ -284,97 +280,3 @@ def _chosen_among_others(name: str, among: Mapping[str, str], other: Other) -> s
                 f"systems.{name}.separator.choice=results/tuned/NAME.yaml"
             )
     return ""
-
-
-def _located(node: Any) -> Any:
-    """A config with each argument that its ``_target_`` declares as a ``Path`` made one; ``~`` is the user's home."""
-    if isinstance(node, list):
-        return [_located(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    declared = _declared(get_object(node["_target_"])) if "_target_" in node else {}
-    return {name: _typed(_located(item), declared.get(name)) for name, item in node.items()}
-
-
-def _declared(target: Any) -> dict[str, Any]:
-    """The declared types of a callable's arguments by their names; none where they cannot be told."""
-    try:
-        return get_type_hints(getattr(target, "__init__", target) if isinstance(target, type) else target)
-    except (NameError, TypeError):
-        return {}
-
-
-def _typed(value: Any, declared: Any) -> Any:
-    """``value`` with a ``Path`` wherever ``declared`` has one."""
-    for option in get_args(declared) if get_origin(declared) in (Union, UnionType) else (declared,):
-        parts = get_args(option)
-        if isinstance(value, str) and option is Path:
-            return Path(value).expanduser()
-        if isinstance(value, list) and parts:
-            return [_typed(item, parts[0]) for item in value]
-        if isinstance(value, dict) and len(parts) == 2:
-            return {name: _typed(item, parts[1]) for name, item in value.items()}
-    return value
-
-
-def _as_text(node: Any) -> Any:
-    """A config with its paths as text."""
-    if isinstance(node, dict):
-        return {name: _as_text(item) for name, item in node.items()}
-    if isinstance(node, list):
-        return [_as_text(item) for item in node]
-    return str(node) if isinstance(node, Path) else node
-
-
-def _arguments(target: Callable[..., Any], given: Mapping[str, Any], partial: bool = False) -> dict[str, Any]:
-    """All arguments of a call as JSON can hold them, with defaults; of a ``partial`` call those that are given already."""
-    signature = inspect.signature(target)
-    try:
-        bound = (signature.bind_partial if partial else signature.bind)(**{**_made_defaults(target), **given})
-    except TypeError as error:
-        raise BadInputError(f"{target.__name__} {error}") from None
-    bound.apply_defaults()
-    return {name: _plain(value, f"{target.__name__}.{name}") for name, value in bound.arguments.items()}
-
-
-def _made_defaults(target: Callable[..., Any]) -> dict[str, Any]:
-    """A dataclass's defaults that come from a ``default_factory``, which its signature does not show."""
-    if not is_dataclass(target):
-        return {}
-    return {each.name: each.default_factory() for each in fields(target) if each.default_factory is not MISSING}
-
-
-def _plain(value: Any, where: str) -> Any:
-    """A value as JSON can hold it; an object becomes its class and its arguments, whether the config or a default makes it.
-
-    So spelling out a default changes nothing. ``BadInputError`` for an object that cannot be described like this.
-    """
-    match value:
-        case {"_target_": path}:
-            given = {str(name): item for name, item in value.items() if name not in ("_target_", "_partial_")}
-            return _call(get_object(path), given, partial=bool(value.get("_partial_")))
-        case dict():
-            return {str(name): _plain(item, f"{where}.{name}") for name, item in value.items()}
-        case list() | tuple():
-            return [_plain(item, where) for item in value]
-        case float() if not math.isfinite(value):
-            raise BadInputError(f"{where}: {value} is no number that an identity can hold")
-        case None | bool() | int() | float() | str() | Path():
-            return value
-        case functools.partial():
-            return _call(value.func, value.keywords, partial=True)
-        case _ if is_dataclass(value) and not isinstance(value, type):
-            return _call(type(value), {each.name: getattr(value, each.name) for each in fields(value) if each.init})
-        case _ if "<" not in getattr(value, "__qualname__", "<"):  # a class or a function that can be found by its name
-            return _call(value, {}, partial=True)
-    raise BadInputError(
-        f"{where}: nothing tells one {type(value).__name__} from another; it must be a number, a name or a _target_"
-    )
-
-
-def _call(target: Callable[..., Any], given: Mapping[str, Any], partial: bool = False) -> dict[str, Any]:
-    return {"class": _path(target), "is": _arguments(target, given, partial)}
-
-
-def _path(target: Callable[..., Any]) -> str:
-    return f"{target.__module__}.{target.__qualname__}"

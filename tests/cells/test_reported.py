@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmarks.cells.separation import REPORTED
+from benchmarks.cells.reported import REPORTED
 from gmsdi import STEMS
 
 SEPARATION = yaml.safe_load((REPORTED / "separation.yaml").read_text())

@@ -11,7 +11,9 @@ import pytest
 from omegaconf import DictConfig
 
 from benchmarks import cli, config
-from benchmarks.cells.separation import NOT_REPORTED, headline, make_table, scores_of
+from benchmarks.cells.found import scores_of
+from benchmarks.cells.reported import NOT_REPORTED
+from benchmarks.cells.separation import headline, make_table
 from benchmarks.data.dataset import read_stems
 from benchmarks.perf.literal import literal
 from benchmarks.run.configured import described, job_of

@@ -657,7 +657,7 @@ def test_the_row_of_a_mean_is_marked_when_the_code_of_its_input_changed(override
 
 def test_a_row_is_marked_when_only_its_samples_were_made_by_other_code(job):
     """The samples are of an earlier run than the mean of them."""
-    from benchmarks.cells.separation import _made_by_other_code
+    from benchmarks.cells.notes import _made_by_other_code
 
     Local().run(job(noisy=noisy()))
     made = job(noisy=noisy(), mean=mean())

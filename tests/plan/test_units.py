@@ -13,7 +13,7 @@ import torch
 from omegaconf import OmegaConf
 
 from baselines.bounds import IdealRatioMask
-from benchmarks.cells.separation import left_out
+from benchmarks.cells.notes import left_out
 from benchmarks.data.manifest import Track
 from benchmarks.data.msdm_layout import MsdmLayout
 from benchmarks.plan.systems import resolve, resolve_all
