@@ -108,7 +108,7 @@ def sentences(table: Table) -> Iterator[str]:
         floor = table.label(table.floor)
         yield f"{ABOVE} better than {floor}: one-sided p < {SIGNIFICANT}. Numbers without it may be no better than those of {floor}."
     if table.run_digest:
-        yield f"Seed {table.seed}. Result {table.run_digest[:16]}: of the same digest are the same excerpts, outputs and signatures."
+        yield f"Seed {table.seed}. Result {table.run_digest[:16]}: tables with this digest are one result."
 
 
 @dataclass(frozen=True)
