@@ -133,7 +133,7 @@ def load_into(module: nn.Module, checkpoint: Checkpoint) -> None:
     ]
     faults = {
         "missing": [name for name in own if name not in given],
-        "unexpected": [name for name in given if name not in own],
+        "unexpected": sorted(name for name in given if name not in own),
         "of another shape": reshaped,
     }
     found = "; ".join(f"{fault}: {_some(names)}" for fault, names in faults.items() if names)

@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks import sources
 from benchmarks.device import cpu_name
 from benchmarks.sources import ROOT
+from gmsdi.errors import BadInputError, one_line
 from gmsdi.precision import computes_bfloat16
 
 PACKAGES = ("torch", "numpy", "scipy", "numba", "soundfile", "soxr", "hydra-core", "demucs", "julius")
@@ -42,8 +43,11 @@ def _computes(device: str) -> dict[str, Any]:
     """What computes, and how: its name, its instructions, and whether networks that may use bfloat16 do so on it."""
     import torch  # takes long, and the help of a verb must not wait for it
 
-    where = torch.device(device)
-    if where.type == "cuda" and not torch.cuda.is_available():
+    try:
+        where = torch.device(device)
+    except RuntimeError as error:
+        raise BadInputError(f"device={device}: {one_line(error)}") from None
+    if where.type == "cuda" and (where.index or 0) >= torch.cuda.device_count():  # a login node's jobs run elsewhere
         return {"device": device, "processor": "none", "instructions": "none", "bfloat16": False}
     is_gpu = where.type == "cuda"
     return {

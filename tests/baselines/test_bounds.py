@@ -160,8 +160,7 @@ def stored(home: Path, system: Separator) -> dict[str, dict[str, WindowScores]]:
     store = Store(home / "store").refresh()
     found = {}
     for record in store.scores.values():
-        sidecar = (store.audio_folder(record["units"][0]) / "unit.json").read_text()
-        if type(system).__qualname__ in sidecar:
+        if store.system(record["system"])["identity"]["class"].endswith(type(system).__qualname__):
             found[record["track"]] = {name: from_json(column) for name, column in record["columns"].items()}
     assert len(found) == 3
     return found
