@@ -5,6 +5,7 @@ is kept in the cache, and made again when the size or the time of change of a fi
 """
 
 import difflib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,15 +69,22 @@ def _index(folder: Path) -> Track:
 
 
 def require_stem_names(folder: Path) -> None:
-    """``BadInputError`` for a file that is meant for a stem but would not be read: in another form, or almost called like one.
+    """``BadInputError`` for the first of ``misnamed``."""
+    for file, what in misnamed(folder):
+        raise BadInputError(f"{file}: {what}")
+
+
+def misnamed(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Files that are meant for a stem but would not be read, in another form or almost called like one, and what to do about it.
 
     A stem without a file is silence, so a stem that is overlooked would be, too.
     """
     for file in sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")):
         stem = _meant(file)
         if stem and file.name != f"{stem}.wav":
-            raise BadInputError(
-                f"{file}: would not be read, and {stem} be silence or another file; make it {stem}.wav (mono, 22 050 Hz) or move it"
+            yield (
+                file,
+                f"would not be read, and {stem} be silence or another file; make it {stem}.wav (mono, 22 050 Hz) or move it",
             )
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from benchmarks.data.dataset import Dataset, crop_to_shortest, require_mono, track_folders
 from benchmarks.data.manifest import SILENT_DB, DatasetManifest, Track
+from benchmarks.data.msdm_layout import misnamed
 from benchmarks.device import cores
 from benchmarks.identity import short
 from benchmarks.notices import progress
@@ -158,6 +159,7 @@ def _against_manifest(split: Dataset, track: Track) -> list[Problem]:
 def _without_manifest(folder: Path, rate: int) -> list[Problem]:
     """Everything wrong with a track's files by themselves; a folder without any is a problem, too."""
     stems, problems = _read(folder, rate)
+    problems += [Problem(file, what) for file, what in misnamed(folder)]
     if not stems and not problems:
         problems.append(Problem(folder, f"holds none of {', '.join(f'{stem}.wav' for stem in STEMS)}; remove it"))
     return problems

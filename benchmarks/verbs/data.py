@@ -64,6 +64,8 @@ def verify(config: DictConfig) -> int:
         folders = [Path(source.root or "") / name for name in names]
         track_folders(folders[0])  # raises where there is no such split at all
         report = Report((), tuple(problem for folder in folders for problem in inspect_folder(folder, SAMPLE_RATE)))
+        if not report.problems:  # what stopped the manifest is none of a file by itself
+            raise
     print_report(report, Console())
     if report.problems:
         raise IntegrityError(f"{len(report.problems)} problem(s) in {config.dataset.title}, listed above")

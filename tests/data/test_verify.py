@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from benchmarks import cli
 from benchmarks.data.dataset import Dataset
 from benchmarks.data.msdm_layout import MsdmLayout
 from benchmarks.data.verify import Report, inspect_folder, print_report, verify
@@ -253,3 +254,17 @@ def test_paths_with_brackets_are_printed_as_they_are(tmp_path: Path, noise: Nois
     write_track(tmp_path / "test" / "[bold]Track", {"bass": np.concatenate([noise(0), noise(1)])})
     found = inspect_folder(tmp_path / "test", SAMPLE_RATE)
     assert "[bold]Track/bass.wav: 2 channels" in printed(Report((), tuple(found)))
+
+
+def test_files_that_would_be_overlooked_are_problems_of_verify(
+    tmp_path: Path, noise: Callable[..., audio.Samples], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A manifest cannot be made of such a folder; that must not end in no problems."""
+    for track, names in {"a": ("bass.wav", "Piano.wav"), "b": ("bass.wav", "drums.flac", "mix.wav")}.items():
+        (tmp_path / "data" / "test" / track).mkdir(parents=True)
+        for n, name in enumerate(names):
+            audio.write(tmp_path / "data" / "test" / track / name, noise(n), SAMPLE_RATE, "PCM_16")
+    overrides = ["dataset=msdm_layout", f"data={tmp_path / 'data'}", f"cache={tmp_path / 'cache'}"]
+    assert cli.main(["data", "verify", *overrides]) == 2
+    said = capsys.readouterr()
+    assert "problems: 2" in said.out and "a/Piano.wav" in said.out and "b/drums.flac" in said.out
